@@ -1,0 +1,54 @@
+package schema
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+)
+
+// RequestHash tells whether a command id comes back with the same command: a hash of the type and the canonical
+// JSON, in 32 hex digits. White space, the order of keys and the escapes in texts do not matter; numbers are
+// compared by their text, so that 1.0 and 1 differ. An empty body is {}, as for Decode; what is no JSON counts byte
+// for byte.
+func RequestHash(typ string, data []byte) string {
+	canonical := make([]byte, 0, len(typ)+1+len(data))
+	canonical = append(append(canonical, typ...), 0)
+	if len(bytes.TrimSpace(data)) == 0 {
+		data = []byte("{}")
+	}
+	if value, err := parse(data); err == nil {
+		canonical = appendCanonical(canonical, value)
+	} else {
+		canonical = append(append(canonical, 0), data...)
+	}
+	sum := sha256.Sum256(canonical)
+	return hex.EncodeToString(sum[:16])
+}
+
+func appendCanonical(b []byte, value any) []byte {
+	switch v := value.(type) {
+	case map[string]any:
+		b = append(b, '{')
+		for _, key := range sortedKeys(v) {
+			b = strconv.AppendQuote(b, key)
+			b = appendCanonical(append(b, ':'), v[key])
+			b = append(b, ',')
+		}
+		return append(b, '}')
+	case []any:
+		b = append(b, '[')
+		for _, item := range v {
+			b = append(appendCanonical(b, item), ',')
+		}
+		return append(b, ']')
+	case string:
+		return strconv.AppendQuote(b, v)
+	case json.Number:
+		return append(b, v...)
+	case bool:
+		return strconv.AppendBool(b, v)
+	}
+	return append(b, "null"...)
+}
