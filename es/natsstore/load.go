@@ -1,0 +1,314 @@
+package natsstore
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millstream-es/millstream/es"
+)
+
+// A page of a batched direct get: small enough that writers hardly wait for it and that the pages under way stay
+// below what a server lets pile up for one connection (64 MB).
+const (
+	pageMessages = 1000
+	pageBytes    = 4 << 20
+	maxPages     = 12
+)
+
+// The headers of a direct get's answers.
+const (
+	headerSubject = "Nats-Subject"
+	headerSeq     = "Nats-Sequence"
+	headerLastSeq = "Nats-Last-Sequence"
+	headerPending = "Nats-Num-Pending"
+)
+
+// stored is a message as it stands in the log.
+type stored struct {
+	*nats.Msg // Subject is the one it was stored under
+	seq       uint64
+}
+
+// errGap is a version that is not there. A replica that lags or is damaged may show one; the leader may not.
+var errGap = es.Transient(errors.New("a version is missing"))
+
+// Load reads a stream's history by batched direct get, which any replica answers, and proves it: every page ends
+// with the server's end-of-batch, sequences chain, versions have no gap, and the last commit is at least as new as
+// the leader's was at the beginning. What a replica cannot show is read from the leader, message by message.
+func (l *Log) Load(ctx context.Context, s es.Stream, r es.Range) (es.History, error) {
+	if err := s.Validate(); err != nil {
+		return es.History{}, err
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, readTimeout)
+		defer cancel()
+	}
+	h := &history{log: l, subject: Subject(s), bounds: r, at: uint64(r.After)}
+	if err := h.load(ctx, s); err != nil {
+		return es.History{}, fmt.Errorf("load %s: %w", s, err)
+	}
+	return h.read, nil
+}
+
+// history is a load under way.
+type history struct {
+	log     *Log
+	subject string
+	bounds  es.Range
+	read    es.History
+	at      uint64 // sequence of the last message seen; what follows it is still to be read
+	version uint64 // of the last event seen; 0: unknown, or none yet
+	past    bool   // a bound is reached: nothing more is wanted
+}
+
+// load asks the leader how far the history goes and, at the same time, a replica for its first page.
+func (h *history) load(ctx context.Context, s es.Stream) error {
+	leader, err := h.log.askLast(s)
+	if err != nil {
+		return err
+	}
+	defer leader.cancel()
+	// The first page begins with the commit at Range.After itself, whose version tells what must follow it.
+	first, err := h.log.askPage(ctx, h.subject, max(h.at, 1))
+	if err != nil {
+		return err
+	}
+	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	last, err := h.log.lastAnswer(attempt, leader)
+	cancel()
+	if err != nil {
+		first.cancel()
+		if !errors.Is(err, es.ErrTransient) {
+			return err
+		}
+		if last, err = h.log.Last(ctx, s); err != nil {
+			return err
+		}
+	}
+	if uint64(last) <= h.at {
+		first.cancel()
+		return nil
+	}
+	lagging := h.fromReplica(ctx, first, uint64(last))
+	if errors.Is(lagging, es.ErrPermanent) {
+		return lagging
+	}
+	if err := h.fromLeader(ctx, uint64(last)); err != nil {
+		return errors.Join(err, lagging)
+	}
+	return nil
+}
+
+// fromReplica reads up to a sequence, or as far as whichever replica answers can show.
+func (h *history) fromReplica(ctx context.Context, p *page, last uint64) error {
+	for {
+		messages, err := p.wait(ctx)
+		if err != nil {
+			return err
+		}
+		found, more, unproven := verify(h.subject, p.from-1, messages)
+		if p.from == uint64(h.bounds.After) {
+			if err := h.anchor(ctx, found); err != nil {
+				return err
+			}
+		}
+		for _, m := range found {
+			if h.past || m.seq <= h.at {
+				continue
+			}
+			if err := h.add(m); err != nil {
+				return err
+			}
+		}
+		if unproven != nil || !more || h.past || h.at >= last {
+			return unproven
+		}
+		if p, err = h.log.askPage(ctx, h.subject, h.at+1); err != nil {
+			return err
+		}
+	}
+}
+
+// anchor learns the version that stands before the first commit to read: from the page when it begins with the
+// commit at Range.After, else from the leader, since a replica's word on what comes first would prove nothing.
+func (h *history) anchor(ctx context.Context, found []stored) error {
+	var first *stored
+	if len(found) > 0 && found[0].seq == h.at {
+		first = &found[0]
+	} else {
+		var err error
+		if first, err = h.log.get(ctx, request{Seq: h.at, NextFor: h.subject}); err != nil || first == nil {
+			return err
+		}
+	}
+	if first.seq > h.at {
+		return h.add(*first) // After is no commit of this stream: only its caller knows what it has
+	}
+	commit, err := h.log.Decode(first.Subject, first.Header, first.Data, first.seq)
+	if err != nil {
+		return err
+	}
+	h.version = commit[len(commit)-1].Version
+	return nil
+}
+
+// fromLeader reads what is missing up to the leader's last sequence of this subject.
+func (h *history) fromLeader(ctx context.Context, last uint64) error {
+	if h.version == 0 && h.bounds.After > 0 && h.at < last {
+		if err := h.anchor(ctx, nil); err != nil {
+			return err
+		}
+	}
+	for h.at < last && !h.past {
+		m, err := h.log.get(ctx, request{Seq: h.at + 1, NextFor: h.subject})
+		if err != nil {
+			return err
+		}
+		if m == nil {
+			return fmt.Errorf("%w: %s has a commit at revision %d by its leader, which finds none after %d; restore it from a replica or a backup",
+				es.ErrCorrupt, h.subject, last, h.at)
+		}
+		if err := h.add(*m); errors.Is(err, errGap) {
+			return fmt.Errorf("%w: also by the leader, %w; restore it from a replica or a backup", es.ErrCorrupt, err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// add takes the next commit in, unless it is past a bound. The version is checked in either case: a commit past the
+// bound proves that none is missing before it.
+func (h *history) add(m stored) error {
+	commit, err := h.log.Decode(m.Subject, m.Header, m.Data, m.seq)
+	if err != nil {
+		return err
+	}
+	known := h.version > 0 || h.bounds.After == 0
+	if found := commit[0].Version; known && found != h.version+1 {
+		return fmt.Errorf("%w: %s at revision %d begins with version %d, expected %d", errGap, m.Subject, m.seq, found, h.version+1)
+	}
+	upTo, asOf := h.bounds.UpTo, h.bounds.AsOf
+	h.past = upTo > 0 && es.Revision(m.seq) > upTo ||
+		!asOf.IsZero() && slices.ContainsFunc(commit, func(e es.Recorded) bool { return e.Time.After(asOf) })
+	if h.past {
+		return nil
+	}
+	h.at = m.seq
+	h.version = commit[len(commit)-1].Version
+	h.read.Events = append(h.read.Events, commit...)
+	h.read.Revision = es.Revision(m.seq)
+	return nil
+}
+
+// page is a request for the next messages of a subject, under way.
+type page struct {
+	*call
+	from uint64
+	done func() // gives its place to the next
+}
+
+func (l *Log) askPage(ctx context.Context, subject string, from uint64) (*page, error) {
+	body, err := json.Marshal(request{Seq: from, NextFor: subject, Batch: pageMessages, MaxBytes: pageBytes})
+	if err != nil {
+		return nil, es.Permanent(err)
+	}
+	select {
+	case l.pages <- struct{}{}:
+	case <-ctx.Done():
+		return nil, es.Transient(ctx.Err())
+	}
+	done := func() { <-l.pages }
+	c, err := l.in.ask(directGet, body, false)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return &page{c, from, done}, nil
+}
+
+// wait returns the messages, in order. A page is waited for or cancelled, once.
+func (p *page) wait(ctx context.Context) ([]*nats.Msg, error) {
+	defer p.done()
+	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	messages, err := p.call.wait(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", directGet, err)
+	}
+	return messages, nil
+}
+
+func (p *page) cancel() {
+	p.call.cancel()
+	p.done()
+}
+
+// verify checks one page, as it came, of a subject's messages after a sequence. It returns those that are proven to
+// follow without a hole (they count even beside an error) and whether the server has more.
+func verify(subject string, after uint64, messages []*nats.Msg) (found []stored, more bool, err error) {
+	for i, m := range messages {
+		if isStatus(m) {
+			if i != len(messages)-1 {
+				return found, false, es.Transient(fmt.Errorf("a status came before the last message of a page"))
+			}
+			more, err = endOfPage(m, found)
+			return found, more, err
+		}
+		if name := m.Header.Get(headerSubject); name != subject {
+			return found, false, es.Transient(fmt.Errorf("asked for %s, found %s", subject, name))
+		}
+		seq, err := parseSequence(m.Header, headerSeq)
+		if err != nil {
+			return found, false, es.Transient(err)
+		}
+		previous, err := parseSequence(m.Header, headerLastSeq)
+		if err != nil {
+			return found, false, es.Transient(err)
+		}
+		var want uint64 // the first of a page names none before it
+		if len(found) > 0 {
+			want = found[len(found)-1].seq
+		}
+		if previous != want || seq <= max(after, want) {
+			return found, false, es.Transient(fmt.Errorf("%s: revision %d says it follows %d, but came after %d", subject, seq, previous, max(after, want)))
+		}
+		found = append(found, stored{Msg: &nats.Msg{Subject: subject, Header: m.Header, Data: m.Data}, seq: seq})
+	}
+	return found, false, es.Transient(fmt.Errorf("%s: a page of %d messages has no end", subject, len(messages)))
+}
+
+// endOfPage reads the status that ends a page.
+func endOfPage(m *nats.Msg, found []stored) (more bool, err error) {
+	switch status := m.Header.Get("Status"); {
+	case status == "404" && len(found) == 0:
+		return false, nil
+	case status == "204":
+		last, err := parseSequence(m.Header, headerLastSeq)
+		if err != nil {
+			return false, es.Transient(err)
+		}
+		pending, err := parseSequence(m.Header, headerPending)
+		if err != nil {
+			return false, es.Transient(err)
+		}
+		var want uint64
+		if len(found) > 0 {
+			want = found[len(found)-1].seq
+		}
+		if last != want {
+			return false, es.Transient(fmt.Errorf("a page ends with revision %d, but %d was the last to come", last, want))
+		}
+		return pending > 0 && len(found) > 0, nil
+	case status == "408" || status == "412" || status == "413":
+		return false, es.Permanent(fmt.Errorf("%s refuses the request: %s %s", directGet, status, m.Header.Get("Description")))
+	default:
+		return false, es.Transient(fmt.Errorf("%s: status %s %s", directGet, status, m.Header.Get("Description")))
+	}
+}
