@@ -1,0 +1,298 @@
+package runtime
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// BatchConfig describes a stream read in batches, in order and without gaps.
+type BatchConfig struct {
+	JetStream jetstream.JetStream
+	Stream    string
+	Durable   string                             // the consumer's name; made anew at every start
+	Next      func() uint64                      // the sequence to begin with; the reader's own checkpoint says it
+	Size      int                                // messages in a batch; default 500
+	Decode    func(m jetstream.Msg) (any, error) // runs ahead of the handler, on its own goroutine
+	Missing   func(sequence uint64) (any, error) // reads one message from the leader, when a gap shows
+	Fault     func(error)                        // hears of errors being retried and, with nil, of their end
+	Inactive  time.Duration                      // the server forgets an unused consumer after this; default 1 h
+	Pause     time.Duration                      // before a batch is handed out again, growing to 100 times it; default 50 ms
+	Grace     time.Duration                      // Close waits this long for the handler; default 15 s
+}
+
+// Batch is what one Watermill message of a BatchSubscriber stands for.
+type Batch struct {
+	Items []any // what Decode returned, in the order of the stream
+	First uint64
+	Last  uint64
+}
+
+type batchKey struct{}
+
+// BatchFrom returns the batch of a message's context.
+func BatchFrom(ctx context.Context) *Batch {
+	b, _ := ctx.Value(batchKey{}).(*Batch)
+	return b
+}
+
+// BatchSubscriber is a Watermill Subscriber that hands out one message per batch: the next batch is collected and
+// decoded while the handler works on the last one. A batch ends when no more is waiting (no lingering), when it is
+// full, but never inside an atomic batch of the stream. Not acknowledged, the same batch comes again.
+type BatchSubscriber struct {
+	cfg    BatchConfig
+	mu     sync.Mutex
+	closed bool
+	stops  []context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// NewBatchSubscriber makes a subscriber; nothing happens before Subscribe.
+func NewBatchSubscriber(cfg BatchConfig) *BatchSubscriber {
+	cfg.Size = orDefault(cfg.Size, 500)
+	cfg.Inactive = orDefault(cfg.Inactive, time.Hour)
+	cfg.Pause = orDefault(cfg.Pause, 50*time.Millisecond)
+	cfg.Grace = orDefault(cfg.Grace, 15*time.Second)
+	if cfg.Fault == nil {
+		cfg.Fault = func(error) {}
+	}
+	return &BatchSubscriber{cfg: cfg}
+}
+
+// Subscribe reads the stream's subjects that match topic; a topic narrower than the stream would show as gaps.
+func (s *BatchSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.New("the subscriber is closed")
+	}
+	ctx, stop := context.WithCancel(ctx)
+	s.stops = append(s.stops, stop)
+	out := make(chan *message.Message)
+	r := &batchRun{cfg: s.cfg, ctx: ctx, topic: topic, batches: make(chan *pendingBatch)}
+	if err := r.open(); err != nil {
+		stop()
+		return nil, err
+	}
+	s.wg.Go(func() { defer close(r.batches); r.collect() })
+	s.wg.Go(func() { defer close(out); r.deliver(out) })
+	return out, nil
+}
+
+// Close stops reading and waits for the batch in the handler.
+func (s *BatchSubscriber) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	for _, stop := range s.stops {
+		stop()
+	}
+	s.mu.Unlock()
+	s.wg.Wait()
+	return nil
+}
+
+type pendingBatch struct {
+	Batch
+	ack jetstream.Msg // acknowledges all before it; nil: nothing to acknowledge
+}
+
+type batchRun struct {
+	cfg     BatchConfig
+	ctx     context.Context
+	topic   string
+	next    uint64
+	it      jetstream.MessagesContext
+	in      chan jetstream.Msg
+	batches chan *pendingBatch
+}
+
+// open makes the consumer anew at the reader's own position: it, not the server, knows what was applied.
+func (r *batchRun) open() error {
+	r.next = r.cfg.Next()
+	if err := r.cfg.JetStream.DeleteConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return fmt.Errorf("consumer %s: %w", r.cfg.Durable, err)
+	}
+	consumer, err := r.cfg.JetStream.CreateConsumer(r.ctx, r.cfg.Stream, jetstream.ConsumerConfig{
+		Durable:           r.cfg.Durable,
+		FilterSubject:     r.topic,
+		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:       r.next,
+		AckPolicy:         jetstream.AckAllPolicy,
+		AckWait:           5 * time.Minute,
+		MaxAckPending:     -1,
+		InactiveThreshold: r.cfg.Inactive,
+	})
+	if err != nil {
+		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
+	}
+	r.it, err = consumer.Messages(jetstream.PullMaxMessages(4 * r.cfg.Size))
+	if err != nil {
+		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
+	}
+	it, in := r.it, make(chan jetstream.Msg, r.cfg.Size)
+	r.in = in
+	go func() {
+		defer close(in)
+		for {
+			m, err := it.Next()
+			if err != nil {
+				if !errors.Is(err, jetstream.ErrMsgIteratorClosed) {
+					r.cfg.Fault(fmt.Errorf("reader %s: %w", r.cfg.Durable, err))
+					it.Stop()
+				}
+				return
+			}
+			select {
+			case in <- m:
+			case <-r.ctx.Done():
+				it.Stop()
+				return
+			}
+		}
+	}()
+	return nil
+}
+
+// collect gathers batches; a lost consumer is opened again at the next sequence.
+func (r *batchRun) collect() {
+	defer func() { r.it.Stop() }()
+	backoff := newBackoff(50*time.Millisecond, 5*time.Second)
+	var following uint64 // the sequence after the last one handed on; 0: ask the reader
+	for r.ctx.Err() == nil {
+		b, err := r.gather()
+		if err == nil {
+			select {
+			case r.batches <- b:
+				following = b.Last + 1
+			case <-r.ctx.Done():
+				return
+			}
+			backoff.reset()
+			r.cfg.Fault(nil)
+			continue
+		}
+		r.it.Stop()
+		r.cfg.Fault(err)
+		for backoff.wait(r.ctx) {
+			if err := r.open(); err != nil {
+				r.cfg.Fault(err)
+				continue
+			}
+			// What was handed on but not yet applied is delivered again, and skipped here.
+			r.next = max(r.next, following)
+			break
+		}
+	}
+}
+
+var errReaderLost = errors.New("the reader was lost and is opened again")
+
+func (r *batchRun) gather() (*pendingBatch, error) {
+	b := &pendingBatch{}
+	inside := false // an atomic batch of the stream
+	for len(b.Items) < r.cfg.Size || inside {
+		var m jetstream.Msg
+		var ok bool
+		if len(b.Items) == 0 || inside {
+			select {
+			case m, ok = <-r.in:
+			case <-r.ctx.Done():
+				return nil, r.ctx.Err()
+			}
+		} else {
+			select {
+			case m, ok = <-r.in:
+			case <-r.ctx.Done():
+				return nil, r.ctx.Err()
+			default:
+				return b, nil
+			}
+		}
+		if !ok {
+			if len(b.Items) > 0 && !inside {
+				return b, nil
+			}
+			return nil, errReaderLost
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return nil, err
+		}
+		sequence := meta.Sequence.Stream
+		if sequence < r.next {
+			continue
+		}
+		for ; r.next < sequence; r.next++ {
+			item, err := r.cfg.Missing(r.next)
+			b.add(r.next, item, err)
+		}
+		item, err := r.cfg.Decode(m)
+		b.add(sequence, item, err)
+		b.ack = m
+		r.next = sequence + 1
+		inside = m.Headers().Get("Nats-Batch-Id") != "" && m.Headers().Get("Nats-Batch-Commit") == ""
+	}
+	return b, nil
+}
+
+// add appends an item; one that cannot be decoded travels as its error, for the handler to judge in its place.
+func (b *pendingBatch) add(sequence uint64, item any, err error) {
+	if err != nil {
+		item = err
+	}
+	if len(b.Items) == 0 {
+		b.First = sequence
+	}
+	b.Items, b.Last = append(b.Items, item), sequence
+}
+
+// attempt hands a batch out once; its context ends with the handler's answer. When reading has been stopped it waits
+// no longer than Grace. open is false when the reader closed before anybody took it.
+func (r *batchRun) attempt(b *pendingBatch, out chan<- *message.Message) (handled, open bool) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
+	defer cancel()
+	m := message.NewMessage(watermill.NewShortUUID(), nil)
+	m.SetContext(context.WithValue(ctx, batchKey{}, &b.Batch))
+	select {
+	case out <- m:
+	case <-r.ctx.Done():
+		return false, false
+	}
+	select {
+	case <-m.Acked():
+		return true, true
+	case <-m.Nacked():
+		return false, true
+	case <-r.ctx.Done():
+	}
+	select {
+	case <-m.Acked():
+		return true, true
+	case <-m.Nacked():
+	case <-time.After(r.cfg.Grace):
+	}
+	return false, true
+}
+
+func (r *batchRun) deliver(out chan<- *message.Message) {
+	for b := range r.batches {
+		backoff := newBackoff(r.cfg.Pause, 100*r.cfg.Pause)
+		for handled := false; !handled; {
+			var open bool
+			if handled, open = r.attempt(b, out); !open || !handled && !backoff.wait(r.ctx) {
+				return
+			}
+		}
+		if b.ack != nil {
+			if err := b.ack.Ack(); err != nil {
+				r.cfg.Fault(fmt.Errorf("reader %s: acknowledge: %w", r.cfg.Durable, err)) // the checkpoint counts, not the ack
+			}
+		}
+	}
+}

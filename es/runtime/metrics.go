@@ -1,0 +1,69 @@
+package runtime
+
+import (
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/millstream-es/millstream/es"
+)
+
+// metrics are the engine's figures; labels are bounded by the domain's lists.
+type metrics struct {
+	log         *slog.Logger
+	commands    *prometheus.CounterVec
+	seconds     *prometheus.HistogramVec
+	appends     prometheus.Histogram
+	conflicts   prometheus.Counter
+	cacheHits   prometheus.Counter
+	cacheMisses prometheus.Counter
+	deadLetters *prometheus.CounterVec
+	transitions *prometheus.CounterVec
+	lag         *prometheus.GaugeVec
+	applied     *prometheus.CounterVec
+}
+
+func newMetrics(r *prometheus.Registry, log *slog.Logger, durability es.Durability) *metrics {
+	latencies := prometheus.ExponentialBuckets(0.0001, 2.5, 14)
+	m := &metrics{
+		log:         log,
+		commands:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_commands_total", Help: "Commands executed, by type and outcome."}, []string{"category", "command", "outcome"}),
+		seconds:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "millstream_command_seconds", Help: "From the engine's door to the reply.", Buckets: latencies}, []string{"category"}),
+		appends:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "millstream_append_seconds", Help: "One append to the log.", Buckets: latencies}),
+		conflicts:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_append_conflicts_total", Help: "Appends that found the stream moved on."}),
+		cacheHits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_aggregate_cache_hits_total", Help: "Decisions on a cached state."}),
+		cacheMisses: prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_aggregate_cache_misses_total", Help: "Decisions that had to load."}),
+		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_dead_letters_total", Help: "Messages put aside."}, []string{"consumer"}),
+		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_saga_transitions_total", Help: "Transitions stored."}, []string{"saga"}),
+		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millstream_projector_lag_revisions", Help: "Revisions between the log and a read model, when last looked at."}, []string{"projector"}),
+		applied:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_projector_events_total", Help: "Events applied."}, []string{"projector"}),
+	}
+	mode := prometheus.NewGauge(prometheus.GaugeOpts{Name: "millstream_durable", Help: "1 when an accepted command survives a power cut, 0 in fast mode."})
+	if durability == es.Durable {
+		mode.Set(1)
+	}
+	r.MustRegister(m.commands, m.seconds, m.appends, m.conflicts, m.cacheHits, m.cacheMisses, m.deadLetters, m.transitions, m.lag, m.applied, mode)
+	return m
+}
+
+func (m *metrics) command(category, command string, o es.OutcomeKind, d time.Duration) {
+	if o == es.Invalid {
+		category, command = "", "" // names made up by callers are no labels
+	}
+	m.commands.WithLabelValues(category, command, string(o)).Inc()
+	m.seconds.WithLabelValues(category).Observe(d.Seconds())
+}
+
+func (m *metrics) append(d time.Duration, err error) {
+	m.appends.Observe(d.Seconds())
+	if errors.Is(err, es.ErrConflict) {
+		m.conflicts.Inc()
+	}
+}
+
+// failure logs what no caller is shown.
+func (m *metrics) failure(err error) {
+	m.log.Error("the engine failed at something it does not show its callers", "error", err)
+}

@@ -1,0 +1,100 @@
+package runtime
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
+)
+
+// Enqueue stores a command in COMMANDS, to be worked off in the order of its stream; its reply will stand on
+// `outcomes.<category>.<id>.<commandId>` for a day. The returned id is the command's.
+func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
+	if err := admit(&r, newID); err != nil {
+		return "", err
+	}
+	if _, err := e.schemas.Command(r.Meta.Stream.Category, r.Type); err != nil {
+		return "", err
+	}
+	m := message.NewMessageWithContext(ctx, r.Meta.CommandID, message.Payload(r.Data))
+	for k, v := range map[string]string{
+		HeaderCorrelation: r.Meta.Correlation, HeaderCausation: r.Meta.Causation,
+		HeaderUser: r.Meta.User, HeaderTraceparent: r.Meta.Traceparent,
+	} {
+		if v != "" {
+			m.Metadata.Set(k, v)
+		}
+	}
+	if r.Expected != nil {
+		m.Metadata.Set(HeaderExpected, strconv.FormatUint(*r.Expected, 10))
+	}
+	subject := strings.Join([]string{"commands", r.Meta.Stream.Category, r.Meta.Stream.ID, r.Type}, ".")
+	if err := e.queue.Publish(subject, m); err != nil {
+		return r.Meta.CommandID, fmt.Errorf("%w: queue %s: %w", es.ErrUnknownOutcome, subject, err)
+	}
+	return r.Meta.CommandID, nil
+}
+
+// startQueueIntake works COMMANDS off, one command of a stream at a time.
+func (e *Engine) startQueueIntake() {
+	e.consume("commands", "commands.>", LaneConfig{
+		Stream: natsstore.CommandsStream, Durable: "commands",
+		Keys: func(m *nats.Msg) ([]string, any) {
+			subject := m.Subject
+			if i := strings.LastIndexByte(subject, '.'); i > 0 {
+				subject = subject[:i]
+			}
+			return []string{subject}, nil
+		},
+	}, e.handleQueued)
+}
+
+func (e *Engine) handleQueued(m *message.Message) error {
+	ctx := m.Context()
+	d := DeliveryFrom(ctx)
+	request, err := e.requestOf(d.Subject, d.Header, m.Payload)
+	if err != nil {
+		return err
+	}
+	// Without an id the message is its own: where and when it was stored.
+	own := func() string { return derivedID("queued", d.Sequence, d.Time.UnixNano()) }
+	if err := admit(&request, own); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	reply, err := e.executeOwn(ctx, request)
+	if err != nil {
+		return err
+	}
+	if err := e.publishOutcome(ctx, request, reply); err != nil {
+		return err
+	}
+	switch reply.Outcome {
+	case es.Invalid, es.Failed:
+		return es.Permanent(fmt.Errorf("%s: %s (%s)", reply.Error.Code, reply.Error.Message, orDefault(reply.Error.Pointer, "the whole command")))
+	}
+	return nil
+}
+
+// publishOutcome leaves the reply where the sender can look for it.
+func (e *Engine) publishOutcome(ctx context.Context, r es.Request, reply es.Reply) error {
+	body, err := json.Marshal(reply)
+	if err != nil {
+		return es.Permanent(err)
+	}
+	subject := strings.Join([]string{"outcomes", r.Meta.Stream.Category, r.Meta.Stream.ID, r.Meta.CommandID}, ".")
+	if _, err := e.js.Publish(ctx, subject, body); err != nil {
+		return es.Transient(errors.Join(errors.New("outcome of "+r.Meta.CommandID), err))
+	}
+	return nil
+}

@@ -1,0 +1,104 @@
+package runtime
+
+import (
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millstream-es/millstream/es"
+)
+
+// Headers that a client may set on a command, at every door. No other is read or passed on.
+const (
+	HeaderCommandID   = "Nats-Msg-Id"
+	HeaderCorrelation = "Correlation-Id"
+	HeaderCausation   = "Causation-Id"
+	HeaderUser        = "User-Id"
+	HeaderExpected    = "Millstream-Expected-Version"
+	HeaderTraceparent = "traceparent"
+)
+
+// headerRequestInfo is set by the server, and only by it, on what crosses from the clients' account.
+const headerRequestInfo = "Nats-Request-Info"
+
+// requestOf reads a command from a NATS message; command and stream come from its subject,
+// "<door>.<category>.<id>.<Command>".
+func (e *Engine) requestOf(subject string, header nats.Header, data []byte) (es.Request, error) {
+	var r es.Request
+	tokens := strings.Split(subject, ".")
+	if len(tokens) != 4 {
+		return r, &es.InvalidError{Code: "bad_subject", Message: fmt.Sprintf("subject %q must be %s.<category>.<id>.<Command>; `nats req call.help ''` lists them", subject, tokens[0])}
+	}
+	r.Meta.Stream = es.Stream{Category: tokens[1], ID: tokens[2]}
+	r.Type, r.Data = tokens[3], data
+	r.Meta.CommandID = header.Get(HeaderCommandID)
+	r.Meta.Correlation = header.Get(HeaderCorrelation)
+	r.Meta.Causation = header.Get(HeaderCausation)
+	r.Meta.Traceparent = header.Get(HeaderTraceparent)
+	r.Meta.User = e.userOf(header)
+	if v := header.Get(HeaderExpected); v != "" {
+		n, err := strconv.ParseUint(v, 10, 64)
+		if err != nil {
+			return r, &es.InvalidError{Code: "bad_header", Message: fmt.Sprintf("header %s must be a version such as 3, not %q", HeaderExpected, v)}
+		}
+		r.Expected = &n
+	}
+	return r, nil
+}
+
+// userOf says who sends: in development whoever they say, elsewhere the NATS user that the server vouches for.
+func (e *Engine) userOf(header nats.Header) string {
+	if e.cfg.Dev {
+		return header.Get(HeaderUser)
+	}
+	var info struct {
+		Account string `json:"acc"`
+		User    string `json:"user"`
+	}
+	if v := header.Get(headerRequestInfo); v != "" && json.Unmarshal([]byte(v), &info) == nil {
+		if info.User != "" {
+			return info.User
+		}
+		return info.Account
+	}
+	return "engine" // of the engine's own account: no border was crossed
+}
+
+// admit checks what a door hands in and takes the command's id from madeUp when it is absent.
+func admit(r *es.Request, madeUp func() string) error {
+	if err := r.Meta.Stream.Validate(); err != nil {
+		return err
+	}
+	switch id := r.Meta.CommandID; {
+	case id == "":
+		r.Meta.CommandID = madeUp()
+	case !es.ValidID(id):
+		r.Meta.CommandID = ""
+		return &es.InvalidError{Code: "bad_id", Message: "the command id must match [A-Za-z0-9_-]{1,64}"}
+	case strings.HasPrefix(id, es.EnginePrefix):
+		return &es.InvalidError{Code: "bad_id", Message: fmt.Sprintf("command ids that begin with %q are the engine's own", es.EnginePrefix)}
+	}
+	for _, f := range []struct{ name, value string }{
+		{HeaderCorrelation, r.Meta.Correlation}, {HeaderCausation, r.Meta.Causation}, {HeaderUser, r.Meta.User}, {HeaderTraceparent, r.Meta.Traceparent},
+	} {
+		if !printable(f.value) {
+			return &es.InvalidError{Code: "bad_header", Message: fmt.Sprintf("%s must be at most 128 printable ASCII characters", f.name)}
+		}
+	}
+	return nil
+}
+
+func printable(s string) bool {
+	if len(s) > 128 {
+		return false
+	}
+	for i := range len(s) {
+		if s[i] < ' ' || s[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
