@@ -171,6 +171,7 @@ type laneRun struct {
 	freed   chan struct{} // signalled when a held message is let go
 	workers sync.WaitGroup
 	pin     string // under which this process owns the queue
+	heir    bool   // nobody owned it when last looked at, and TakeOver has run
 	faulty  atomic.Bool
 
 	mu    sync.Mutex
@@ -259,13 +260,45 @@ func (r *laneRun) fetch() error {
 			return nil
 		}
 	}
-	return r.puller.pull(min(room, 256), r.cfg.PinTTL/3, r.ctx.Done(), func(m *nats.Msg) (bool, error) {
+	heard := false
+	err := r.puller.pull(min(room, 256), r.cfg.PinTTL/3, r.ctx.Done(), func(m *nats.Msg) (bool, error) {
+		heard = true
 		mine, err := r.own(m)
 		if err != nil || !mine {
 			return false, err
 		}
 		return true, r.deal(m)
 	})
+	if err == nil && !heard && r.puller.pin == "" && r.ctx.Err() == nil {
+		return r.inherit()
+	}
+	return err
+}
+
+// inherit looks after a queue that nobody owns: a pin comes only with a message, and what the last owner left
+// unfinished counts as delivered until AckWait is over.
+func (r *laneRun) inherit() error {
+	consumer, err := r.cfg.JetStream.Consumer(r.ctx, r.cfg.Stream, r.cfg.Durable)
+	if err != nil {
+		return err
+	}
+	info := consumer.CachedInfo()
+	for _, g := range info.PriorityGroups {
+		if g.PinnedClientID != "" {
+			r.heir = false
+			return nil
+		}
+	}
+	if info.NumAckPending > 0 {
+		if _, err := r.cfg.JetStream.ResetConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil {
+			return fmt.Errorf("reset to the ack floor: %w", err)
+		}
+	}
+	if !r.heir {
+		r.heir = true
+		r.workers.Go(func() { r.cfg.TakeOver(r.ctx) })
+	}
+	return nil
 }
 
 func (r *laneRun) room() int {
@@ -296,7 +329,10 @@ func (r *laneRun) own(m *nats.Msg) (bool, error) {
 		return false, fmt.Errorf("reset to the ack floor: %w", err)
 	}
 	r.pin, r.puller.pin = pin, pin
-	r.workers.Go(func() { r.cfg.TakeOver(r.ctx) })
+	if !r.heir {
+		r.workers.Go(func() { r.cfg.TakeOver(r.ctx) })
+	}
+	r.heir = false
 	return false, nil
 }
 

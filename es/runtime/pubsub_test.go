@@ -73,7 +73,7 @@ func TestLanesPassWatermillsSuite(t *testing.T) {
 		return natsstore.NewPublisher(connect().Conn()), &perTopic{make: func(topic string) message.Subscriber {
 			return NewLaneSubscriber(LaneConfig{
 				JetStream: js, Stream: "WM", Durable: strings.ReplaceAll(topic, ".", "-") + group,
-				PinTTL: time.Second, AckWait: 30 * time.Second, Grace: time.Second, Pause: time.Millisecond,
+				PinTTL: time.Second, AckWait: 30 * time.Second, Grace: time.Second, Pause: 100 * time.Microsecond,
 			})
 		}}
 	}
@@ -164,7 +164,7 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 			}
 			return unbatched{
 				NewBatchSubscriber(BatchConfig{
-					JetStream: js, Stream: streamName(topic), Durable: "reader", Size: 1, Grace: time.Second, Pause: time.Millisecond,
+					JetStream: js, Stream: streamName(topic), Durable: "reader", Size: 1, Grace: time.Second, Pause: 100 * time.Microsecond,
 					Next: func() uint64 {
 						mu.Lock()
 						defer mu.Unlock()
