@@ -106,7 +106,9 @@ func TestProviderIsAsked(t *testing.T) {
 
 func TestProviderAnswers(t *testing.T) {
 	t.Parallel()
-	redirect := func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect) }
+	redirect := func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	}
 	hangUp := func(w http.ResponseWriter, _ *http.Request) { panic(http.ErrAbortHandler) }
 	tests := []struct {
 		name   string

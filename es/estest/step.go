@@ -121,7 +121,7 @@ func (w *World) advance(p *process) {
 	switch {
 	case p.next < len(p.sends):
 		send := p.sends[p.next]
-		reply := w.send(&p.outbox, "saga/"+p.saga.Name())
+		reply := w.send(&p.outbox, "saga:"+p.saga.Name())
 		p.outcomes = append(p.outcomes, es.Recorded{
 			ID:    reply.CommandID + "/outcome",
 			Event: es.Outcome{Target: send.Stream, CommandType: send.Command.CommandType(), Reply: reply, Command: send.Command},
@@ -152,6 +152,7 @@ func (w *World) react(p *process, inputs []es.Recorded) {
 	p.transitions++
 	p.state, p.outcomes = next, nil
 	p.outbox = outbox{from: []any{p.saga.Name(), p.key, p.transitions}, cause: p.cause}
+	p.done = p.done && len(effects) == 0 // a process that wants something again is open again
 	for _, effect := range effects {
 		switch e := effect.(type) {
 		case es.Send:
@@ -164,6 +165,7 @@ func (w *World) react(p *process, inputs []es.Recorded) {
 			delete(p.timers, e.Name)
 		case es.Done:
 			p.done = true
+			clear(p.timers)
 		}
 	}
 }
@@ -172,7 +174,7 @@ func (w *World) react(p *process, inputs []es.Recorded) {
 func (w *World) deliver(g *gateway, lane *lane) {
 	w.t.Helper()
 	if lane.next < len(lane.sends) {
-		w.send(&lane.outbox, "gateway/"+g.name)
+		w.send(&lane.outbox, "gateway:"+g.name)
 		return
 	}
 	r := lane.inbox[0]

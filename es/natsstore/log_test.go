@@ -151,12 +151,7 @@ func TestLogOnAClusterIsNeverStale(t *testing.T) {
 	t.Parallel()
 	cluster := estest.StartCluster(t, millstream.NATSConf, 3)
 	nc := cluster.Connect(t)
-	estest.SetUp(t, nc, 1)
-	js := estest.SetUp(t, nc, 3) // raises the replicas
-	stream, err := js.Stream(t.Context(), natsstore.EventsStream)
-	if err != nil || stream.CachedInfo().Config.Replicas != 3 {
-		t.Fatalf("%+v, %v", stream, err)
-	}
+	js := estest.SetUp(t, nc, 3)
 	var logs []*natsstore.Log
 	for i := range 3 {
 		log, err := natsstore.NewLog(estest.Connect(t, cluster.NodeURL(i), ""), natsstore.Codec(t))
@@ -211,4 +206,22 @@ func TestLogOnAClusterIsNeverStale(t *testing.T) {
 	}
 	cluster.Restart(t, leader)
 	read(survivor)
+
+	t.Run("set-up raises replicas and does not lower them", func(t *testing.T) {
+		stream, err := js.Stream(t.Context(), natsstore.OutcomesStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		config := stream.CachedInfo().Config
+		for _, step := range []struct{ found, asked, want int }{{1, 3, 3}, {3, 1, 3}} {
+			config.Replicas = step.found
+			if _, err := js.UpdateStream(t.Context(), config); err != nil {
+				t.Fatal(err)
+			}
+			estest.SetUp(t, nc, step.asked)
+			if stream, err = js.Stream(t.Context(), config.Name); err != nil || stream.CachedInfo().Config.Replicas != step.want {
+				t.Errorf("%+v: %+v, %v", step, stream, err)
+			}
+		}
+	})
 }
