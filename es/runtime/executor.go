@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -56,7 +57,9 @@ type commit struct {
 	events   []string
 }
 
-func (i *instance) add(events []es.Recorded) error {
+// add folds events. Permanent error: one is of another aggregate, or the domain's code panics at it.
+func (i *instance) add(events []es.Recorded) (err error) {
+	defer recovered(&err)
 	for _, r := range events {
 		next, err := i.state.Evolve(r.Event)
 		if err != nil {
@@ -77,6 +80,23 @@ func (i *instance) add(events []es.Recorded) error {
 		i.revision, i.version = r.Revision, r.Version
 	}
 	return nil
+}
+
+// decide asks the domain. What is none of the three kinds of error can only be a fault in its code.
+func (i *instance) decide(c es.Command, m es.Meta) (events []es.Event, err error) {
+	defer recovered(&err)
+	events, err = i.state.Decide(c, m)
+	if err == nil || errors.Is(err, es.ErrRejected) || errors.Is(err, es.ErrTransient) {
+		return events, err
+	}
+	return nil, es.Permanent(err)
+}
+
+// recovered makes a panic of the domain's code a permanent error: one command fails, the process goes on.
+func recovered(err *error) {
+	if r := recover(); r != nil {
+		*err = es.Permanent(fmt.Errorf("panic in the domain: %v\n%s", r, debug.Stack()))
+	}
 }
 
 // execute carries one command to its end. Meta.CommandID is set.
@@ -175,14 +195,14 @@ func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command
 		reply.Revision, reply.Version = inst.revision, inst.version
 		return false, nil, fmt.Errorf("%w: expected %d, found %d", errUnexpected, *r.Expected, inst.version)
 	}
-	events, decideErr := inst.state.Decide(command, r.Meta)
+	events, decideErr := inst.decide(command, r.Meta)
 	if decideErr != nil || len(events) == 0 {
 		if !newest() {
 			return false, nil, err
 		}
 		reply.Revision, reply.Version = inst.revision, inst.version
 		if decideErr != nil {
-			return false, inst.state.Allowed(), classify(decideErr)
+			return false, inst.state.Allowed(), decideErr
 		}
 		reply.Outcome = es.Unchanged
 		return true, nil, nil
@@ -210,14 +230,6 @@ func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command
 		reply.Events = append(reply.Events, e.EventType())
 	}
 	return true, nil, nil
-}
-
-// classify gives an error of Decide that is none of the three kinds the only one it can be: a fault in the code.
-func classify(err error) error {
-	if errors.Is(err, es.ErrRejected) || errors.Is(err, es.ErrTransient) || errors.Is(err, es.ErrPermanent) {
-		return err
-	}
-	return es.Permanent(err)
 }
 
 // instance returns the aggregate, from the cache or loaded; fresh says that it was just loaded.
