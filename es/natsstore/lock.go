@@ -12,9 +12,10 @@ import (
 	"github.com/millstream-es/millstream/es"
 )
 
-// lock takes a data directory for this process. Two servers writing one store would destroy it. The operating system
+// LockDir takes a data directory for this process, until the file is closed. Two processes writing one store would
+// destroy it. The operating system
 // releases the lock when the process dies, however it dies; closing the file releases it too.
-func lock(dir string) (*os.File, error) {
+func LockDir(dir string) (*os.File, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, es.Permanent(fmt.Errorf("data directory: %w", err))
 	}

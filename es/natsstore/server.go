@@ -76,7 +76,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.lock, err = lock(c.DataDir); err != nil {
+	if s.lock, err = LockDir(c.DataDir); err != nil {
 		return nil, err
 	}
 	if s.nats, err = server.NewServer(opts); err != nil {
@@ -227,7 +227,12 @@ type serverLog struct {
 func (l *serverLog) Noticef(format string, v ...any) {
 	l.to.Debug("nats: " + fmt.Sprintf(format, v...))
 }
-func (l *serverLog) Warnf(format string, v ...any)  { l.to.Warn("nats: " + fmt.Sprintf(format, v...)) }
+func (l *serverLog) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Plaintext passwords") {
+		return // they were made up at this start, and nobody has seen them
+	}
+	l.to.Warn("nats: " + fmt.Sprintf(format, v...))
+}
 func (l *serverLog) Errorf(format string, v ...any) { l.to.Error("nats: " + fmt.Sprintf(format, v...)) }
 func (l *serverLog) Debugf(string, ...any)          {}
 func (l *serverLog) Tracef(string, ...any)          {}

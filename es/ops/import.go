@@ -125,13 +125,14 @@ func (im *importer) read(ctx context.Context, r *bufio.Reader) error {
 			return err
 		}
 		text, size, err := readLine(r)
-		if err != nil && !errors.Is(err, io.EOF) {
+		last := errors.Is(err, io.EOF)
+		if err != nil && !last {
 			return fmt.Errorf("line %d: %w", number, err)
 		}
 		if len(bytes.TrimSpace(text)) > 0 || size > maxLine {
 			im.dispatch(number, text, size)
 		}
-		if err != nil {
+		if last {
 			return nil
 		}
 	}
@@ -155,7 +156,7 @@ func (im *importer) dispatch(number int, text []byte, size int64) {
 		return
 	}
 	lane := fnv.New32a()
-	io.WriteString(lane, line.Stream)
+	lane.Write([]byte(line.Stream)) // a hash's Write never fails
 	im.pending.Add(1)
 	im.lanes[lane.Sum32()%uint32(len(im.lanes))] <- j
 }

@@ -12,7 +12,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// BatchConfig describes a stream read in batches, in order and without gaps.
+// BatchConfig describes a stream read in batches, in order and without gaps. JetStream, Stream, Durable, Next, Decode
+// and Missing must be set.
 type BatchConfig struct {
 	JetStream jetstream.JetStream
 	Stream    string

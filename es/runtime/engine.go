@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -40,6 +41,7 @@ type Engine struct {
 	queue       message.Publisher // queued commands out
 	deadLetters *deadLetters
 	projections map[string]*projection
+	lock        *os.File // of the read models' directory
 	fatal       chan error
 	background  sync.WaitGroup
 	stop        context.CancelFunc
@@ -179,6 +181,9 @@ func (e *Engine) Close(ctx context.Context) error {
 		e.background.Wait()
 		for _, p := range e.projections {
 			errs = append(errs, p.model.Close())
+		}
+		if e.lock != nil {
+			errs = append(errs, e.lock.Close())
 		}
 		if e.queue != nil {
 			errs = append(errs, e.queue.Close())

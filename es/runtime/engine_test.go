@@ -273,3 +273,15 @@ func TestADirtyStartIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestASecondProcessOnTheSameReadModelsIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t)
+	first := s.start(t)
+	if e, err := Start(t.Context(), s.config()); err == nil || !strings.Contains(err.Error(), "in use") {
+		closeEngine(t, e)
+		t.Errorf("a second engine on one directory: %v", err)
+	}
+	closeEngine(t, first)
+	s.start(t)
+}

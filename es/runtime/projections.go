@@ -35,7 +35,10 @@ type projection struct {
 
 func (e *Engine) modelDir() string { return filepath.Join(e.cfg.DataDir, "readmodels") }
 
-func (e *Engine) startProjections() error {
+func (e *Engine) startProjections() (err error) {
+	if e.lock, err = natsstore.LockDir(e.modelDir()); err != nil {
+		return err
+	}
 	for _, def := range e.cfg.Domain.Projectors {
 		model, err := readmodel.Open(e.modelDir(), def)
 		if err != nil {

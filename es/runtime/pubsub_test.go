@@ -103,8 +103,8 @@ func (u unbatched) Subscribe(ctx context.Context, topic string) (<-chan *message
 			m.SetContext(b.Context())
 			select {
 			case out <- m:
-			case <-ctx.Done():
-				return
+			case <-b.Context().Done():
+				continue
 			}
 			select {
 			case <-m.Acked():
@@ -112,8 +112,7 @@ func (u unbatched) Subscribe(ctx context.Context, topic string) (<-chan *message
 				b.Ack()
 			case <-m.Nacked():
 				b.Nack()
-			case <-ctx.Done():
-				return
+			case <-b.Context().Done():
 			}
 		}
 	}()
@@ -123,10 +122,15 @@ func (u unbatched) Subscribe(ctx context.Context, topic string) (<-chan *message
 // streamPerTopic gives each topic a stream of its own: a reader sees every sequence of its stream.
 type streamPerTopic struct {
 	message.Publisher
-	js jetstream.JetStream
+	js   jetstream.JetStream
+	made *sync.Map
 }
 
 func (p streamPerTopic) ensure(topic string) error {
+	if _, made := p.made.Load(topic); made {
+		return nil
+	}
+	defer p.made.Store(topic, true)
 	_, err := p.js.CreateOrUpdateStream(context.Background(), jetstream.StreamConfig{Name: streamName(topic), Subjects: []string{topic}})
 	return err
 }
@@ -155,9 +159,10 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
+	var made sync.Map
 	position := map[string]uint64{}
 	construct := func(t *testing.T) (message.Publisher, message.Subscriber) {
-		publisher := streamPerTopic{natsstore.NewPublisher(nc), js}
+		publisher := streamPerTopic{natsstore.NewPublisher(nc), js, &made}
 		return publisher, &perTopic{make: func(topic string) message.Subscriber {
 			if err := publisher.ensure(topic); err != nil {
 				t.Error(err)
@@ -171,6 +176,17 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 						return position[topic] + 1
 					},
 					Decode: func(m jetstream.Msg) (any, error) { return newMessage(m.Headers(), m.Data(), 0), nil },
+					Missing: func(sequence uint64) (any, error) {
+						stream, err := js.Stream(context.Background(), streamName(topic))
+						if err != nil {
+							return nil, err
+						}
+						m, err := stream.GetMsg(context.Background(), sequence)
+						if err != nil {
+							return nil, err
+						}
+						return newMessage(m.Header, m.Data, 0), nil
+					},
 				}),
 				func(sequence uint64) {
 					mu.Lock()

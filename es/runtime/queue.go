@@ -65,6 +65,10 @@ func (e *Engine) handleQueued(m *message.Message) error {
 	if err != nil {
 		return err
 	}
+	if !e.cfg.Dev {
+		// The server takes its word on who sent a message away when it stores it.
+		request.Meta.User = "queued"
+	}
 	// Without an id the message is its own: where and when it was stored.
 	own := func() string { return derivedID("queued", d.Sequence, d.Time.UnixNano()) }
 	if err := admit(&request, own); err != nil {

@@ -138,7 +138,7 @@ func TestWhatASagaOwesIsDoneAtTakeOver(t *testing.T) {
 	if n := potCoins(t, e, "b"); n != -1 {
 		t.Fatalf("%d coins in b before any saga runs", n)
 	}
-	again := s.start(t)
+	again := s.start(t, func(c *Config) { c.DataDir = t.TempDir() })
 	eventually(t, "what was sent", func() bool { return potCoins(t, again, "b") == 3 })
 	eventually(t, "what was armed", func() bool { return potCoins(t, again, "c") == 4 })
 	for _, key := range []string{"sent", "armed"} {
