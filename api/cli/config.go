@@ -1,0 +1,124 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+	kongcompletion "github.com/jotaen/kong-completion"
+
+	"github.com/millstream-es/millstream/es"
+)
+
+// Config is every verb and every setting. A flag wins over the environment (MILLSTREAM_DATA for --data), which wins
+// over the configuration file, which wins over the default.
+type Config struct {
+	File      string `name:"config" type:"path" placeholder:"FILE" help:"Read settings from a YAML or JSON file; its keys are the names of flags."`
+	LogLevel  string `enum:"debug,info,warn,error" default:"info" help:"Log from this level on: ${enum}."`
+	LogFormat string `enum:"auto,text,json" default:"auto" help:"How to log: ${enum}; auto is text on a terminal and JSON elsewhere. NO_COLOR is heeded."`
+
+	Dev         devCmd                    `cmd:"" default:"withargs" help:"Run everything in one process with a NATS server inside (the default)."`
+	Serve       serveCmd                  `cmd:"" help:"Run against NATS servers that are already there, as one of any number of processes."`
+	Import      importCmd                 `cmd:"" help:"Send commands in bulk from a file of JSON lines."`
+	Send        sendCmd                   `cmd:"" help:"Send one command and print its reply."`
+	Projections projectionsCmd            `cmd:"" help:"Work on read models."`
+	Version     versionCmd                `cmd:"" help:"Print the version."`
+	Completion  kongcompletion.Completion `cmd:"" help:"Print how to switch on completion in a shell."`
+}
+
+// nodeFlags are the settings of a process that runs the engine.
+type nodeFlags struct {
+	Data       string                   `type:"path" default:"./data" placeholder:"DIR" help:"Where data is kept; one process at a time."`
+	HTTP       string                   `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where HTTP listens; port 0 picks one."`
+	HTTPOpen   bool                     `name:"http-open" help:"Let HTTP listen on addresses that are not loopback, although nobody who comes in is asked who they are."`
+	Wake       map[string]time.Duration `placeholder:"SAGA.TIMER=TIME" help:"Another time-out for a saga's timer, such as fulfilment.payment=2s; may be repeated."`
+	JSON       bool                     `name:"json" help:"Print one line of JSON when ready, instead of text."`
+	DrainDelay time.Duration            `default:"0s" help:"How long /readyz says no before HTTP stops, for a load balancer to look elsewhere."`
+	Gateways   kong.Plugins             `embed:""`
+}
+
+// gatewayFlags are the gateways' own settings.
+func gatewayFlags(gateways []es.Gateway) kong.Plugins {
+	var all kong.Plugins
+	for _, g := range gateways {
+		if g.Settings != nil {
+			all = append(all, g.Settings)
+		}
+	}
+	return all
+}
+
+// check reports every fault of the chosen verb's settings at once.
+func (c *Config) check(verb string, domain es.Domain) error {
+	switch verb {
+	case "dev":
+		return errors.Join(c.Dev.nodeFlags.check(domain), hostPort("nats", c.Dev.NATS))
+	case "serve":
+		return errors.Join(c.Serve.nodeFlags.check(domain), c.Serve.clientFlags.check())
+	case "import <file>":
+		return c.Import.clientFlags.check()
+	default:
+		return nil
+	}
+}
+
+func (n nodeFlags) check(domain es.Domain) error {
+	errs := []error{address("http", n.HTTP, n.HTTPOpen)}
+	for name, after := range n.Wake {
+		saga, timer, _ := strings.Cut(name, ".")
+		if !hasSaga(domain, saga) || timer == "" {
+			errs = append(errs, fmt.Errorf("--wake %s: expected SAGA.TIMER, with one of the sagas %s", name, sagaNames(domain)))
+		}
+		if after <= 0 {
+			errs = append(errs, fmt.Errorf("--wake %s: the time must be above zero, not %s", name, after))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func hasSaga(domain es.Domain, name string) bool {
+	for _, s := range domain.Sagas {
+		if s.Name() == name {
+			return true
+		}
+	}
+	return false
+}
+
+func sagaNames(domain es.Domain) string {
+	var names []string
+	for _, s := range domain.Sagas {
+		names = append(names, s.Name())
+	}
+	return strings.Join(names, ", ")
+}
+
+// address refuses what the whole network could reach unasked.
+func address(flag, text string, open bool) error {
+	if err := hostPort(flag, text); err != nil {
+		return err
+	}
+	host, _, err := net.SplitHostPort(text)
+	if err != nil {
+		return err
+	}
+	if ip := net.ParseIP(host); open || host == "localhost" || ip != nil && ip.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("--%s %s is reachable from other machines, and nobody who comes in is asked who they are: listen on 127.0.0.1 behind a proxy that asks, or add --%s-open", flag, text, flag)
+}
+
+func hostPort(flag, text string) error {
+	_, port, err := net.SplitHostPort(text)
+	if err != nil {
+		return fmt.Errorf("--%s %s: expected HOST:PORT, like 127.0.0.1:8080", flag, text)
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return fmt.Errorf("--%s %s: %q is no port number", flag, text, port)
+	}
+	return nil
+}

@@ -1,0 +1,181 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/millstream-es/millstream/api/rest"
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
+)
+
+// drainTime bounds how long work in flight may take to finish after a signal.
+const drainTime = 20 * time.Second
+
+// startTime bounds how long the servers are waited for.
+const startTime = time.Minute
+
+// ready is what a node prints, as JSON with --json.
+type ready struct {
+	NATS string `json:"nats"`
+	HTTP string `json:"http,omitempty"`
+	Data string `json:"data"`
+}
+
+// node is an engine with its doors.
+type node struct {
+	flags  nodeFlags
+	config runtime.Config
+	rest   rest.Options
+	log    *slog.Logger
+	// started is called once everything answers; what it runs ends with ctx.
+	started func(ctx context.Context, e *runtime.Engine, url string) error
+}
+
+// run starts the node, waits for ctx to end or for something that must end the process, and lets the work in flight
+// finish: HTTP first, then the engine.
+func (n node) run(ctx context.Context) (err error) {
+	var listener net.Listener
+	if len(n.config.Roles) == 0 || slices.Contains(n.config.Roles, runtime.RoleAPI) {
+		if listener, err = listen(ctx, "http", n.flags.HTTP); err != nil {
+			return err
+		}
+		defer listener.Close()
+	}
+	n.config.Delays, n.config.DataDir, n.config.Logger = n.flags.Wake, n.flags.Data, n.log
+	engine, err := n.start(ctx)
+	if err != nil {
+		return err
+	}
+	door := &door{served: make(chan error, 1)}
+	url := ""
+	if listener != nil {
+		url = "http://" + listener.Addr().String()
+		err = door.open(n, engine, listener)
+	}
+	if err == nil {
+		err = n.wait(ctx, engine, door, url)
+	}
+	if ctx.Err() != nil {
+		n.log.Info("stopping: work in flight is finished first; a second signal does not wait")
+		door.draining.Store(true)
+		time.Sleep(n.flags.DrainDelay)
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
+	defer cancel()
+	return errors.Join(err, door.close(drain), engine.Close(drain))
+}
+
+// start tries again while the servers are there but not ready, as when a cluster is electing.
+func (n node) start(ctx context.Context) (*runtime.Engine, error) {
+	for giveUp := time.Now().Add(startTime); ; {
+		engine, err := runtime.Start(ctx, n.config)
+		if err == nil {
+			return engine, nil
+		}
+		later := errors.Is(err, es.ErrTransient) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, nats.ErrTimeout) ||
+			errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrNoServers)
+		if !later || ctx.Err() != nil {
+			return nil, err
+		}
+		if time.Now().After(giveUp) {
+			return nil, codedError{exitUnavailable, fmt.Errorf("not ready after %s: %w", startTime, err)}
+		}
+		n.log.Warn("the servers are not ready, trying again", "error", err)
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
+}
+
+func (n node) wait(ctx context.Context, engine *runtime.Engine, door *door, url string) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	background := make(chan error, 1)
+	go func() { background <- n.started(ctx, engine, url) }()
+	for {
+		select {
+		case <-ctx.Done():
+			if background != nil {
+				<-background
+			}
+			return nil
+		case err := <-engine.Fatal():
+			return fmt.Errorf("the engine cannot go on: %w", err)
+		case err := <-door.served:
+			return fmt.Errorf("HTTP: %w", err)
+		case err := <-background:
+			if err != nil && ctx.Err() == nil {
+				return err
+			}
+			background = nil // there is nothing more to run beside the engine
+		}
+	}
+}
+
+// door is the HTTP server.
+type door struct {
+	server   *http.Server
+	draining atomic.Bool
+	served   chan error // why it stopped serving by itself
+}
+
+func (d *door) open(n node, engine *runtime.Engine, listener net.Listener) error {
+	handler, err := rest.New(engine, n.rest)
+	if err != nil {
+		return err
+	}
+	d.server = rest.Server(n.flags.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if d.draining.Load() && r.URL.Path == "/readyz" {
+			http.Error(w, "the process is stopping", http.StatusServiceUnavailable)
+			return
+		}
+		handler.ServeHTTP(w, r)
+	}))
+	d.server.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
+	go func() {
+		if err := d.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			d.served <- err
+		}
+	}()
+	return nil
+}
+
+// close takes no more requests and waits for those in flight.
+func (d *door) close(ctx context.Context) error {
+	if d.server == nil {
+		return nil
+	}
+	if err := d.server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("HTTP requests were cut off: %w", err)
+	}
+	return nil
+}
+
+// listen says which port is taken and how to take another.
+func listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, codedError{exitUnavailable, fmt.Errorf("%s cannot be listened on (%w): free it, or choose another with --%s HOST:PORT; port 0 picks a free one", address, err, flag)}
+	}
+	return l, nil
+}
+
+func absolute(dir string) string {
+	if a, err := filepath.Abs(dir); err == nil {
+		return a
+	}
+	return dir
+}

@@ -1,0 +1,88 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/ops"
+)
+
+type sendCmd struct {
+	Stream  string `arg:"" help:"Whom to send it to, as category/id, like order/o-1."`
+	Command string `arg:"" help:"The command's name, like ShipOrder."`
+	Data    string `arg:"" optional:"" default:"{}" help:"Its JSON body; - reads standard input."`
+
+	ID              string        `name:"id" help:"The command's id: sent again with the same one, it takes effect once."`
+	ExpectedVersion *uint64       `help:"Reject as a conflict unless the stream is at this version."`
+	Correlation     string        `help:"Correlation id; default: the command's."`
+	AsUser          string        `placeholder:"NAME" help:"Who is acting; believed only by dev."`
+	Queue           bool          `help:"Leave it in the durable queue instead of waiting for its outcome."`
+	Timeout         time.Duration `default:"10s" help:"How long to wait for an answer."`
+	clientFlags
+}
+
+// queued is what --queue prints.
+type queued struct {
+	CommandID string `json:"commandId"`
+	Stream    string `json:"stream"`
+	Queued    uint64 `json:"queued"` // position in the queue
+}
+
+// Run is called by kong.
+func (s *sendCmd) Run(ctx context.Context, a *app) error {
+	if err := s.check(); err != nil {
+		return usageError{err}
+	}
+	stream, err := es.ParseStream(s.Stream)
+	if err != nil {
+		return err
+	}
+	data := []byte(s.Data)
+	if s.Data == "-" {
+		if data, err = io.ReadAll(a.stdin); err != nil {
+			return err
+		}
+	}
+	request := es.Request{Type: s.Command, Data: json.RawMessage(data), Expected: s.ExpectedVersion}
+	request.Meta = es.Meta{Stream: stream, CommandID: s.ID, Correlation: s.Correlation, User: s.AsUser}
+	if s.ID == "" {
+		id, err := uuid.NewV7()
+		if err != nil {
+			return err
+		}
+		request.Meta.CommandID = "send-" + id.String() // printed also when no answer comes, to send it again
+	}
+	ctx, handler, cancel := allowed(ctx)
+	defer cancel()
+	nc, err := s.connect(a.domain.Name+" send", handler)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	if s.Queue {
+		ctx, cancel := context.WithTimeout(ctx, s.Timeout)
+		defer cancel()
+		seq, err := ops.Enqueue(ctx, nc, request)
+		if err != nil {
+			return fmt.Errorf("command %s: %w", request.Meta.CommandID, err)
+		}
+		return a.printJSON(queued{CommandID: request.Meta.CommandID, Stream: stream.String(), Queued: seq})
+	}
+	reply := ops.Call(nc, s.Timeout)(ctx, request)
+	if err := refused(ctx, reply); err != nil {
+		return codedError{exitNotAllowed, err}
+	}
+	if err := a.printJSON(reply); err != nil {
+		return err
+	}
+	if code := replyCode(reply); code != exitOK {
+		return silentError(code)
+	}
+	return nil
+}

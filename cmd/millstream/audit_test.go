@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
+	"github.com/millstream-es/millstream/es/ops"
+	"github.com/millstream-es/millstream/es/readmodel"
+	"github.com/millstream-es/millstream/es/runtime"
+	"github.com/millstream-es/millstream/es/schema"
+	"github.com/millstream-es/millstream/events"
+)
+
+// accepted remembers every reply that promised something.
+type accepted struct {
+	mu      sync.Mutex
+	replies []es.Reply
+}
+
+// listen passes a sender's replies on and remembers the accepted ones.
+func (a *accepted) listen(send ops.Sender) ops.Sender {
+	return func(ctx context.Context, r es.Request) es.Reply {
+		reply := send(ctx, r)
+		if reply.Outcome == es.Accepted {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			a.replies = append(a.replies, reply)
+		}
+		return reply
+	}
+}
+
+func connect(t testing.TB, url string, options ...nats.Option) *nats.Conn {
+	t.Helper()
+	options = append(options, nats.MaxReconnects(-1), nats.ReconnectWait(nats.DefaultReconnectWait/20), nats.IgnoreAuthErrorAbort())
+	nc, err := nats.Connect(url, options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	return nc
+}
+
+// readLog reads every event there is.
+func readLog(t testing.TB, nc *nats.Conn) []es.Recorded {
+	t.Helper()
+	schemas, err := schema.New(domain)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := natsstore.NewLog(nc, schemas)
+	if err != nil {
+		t.Fatal(err)
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	consumer, err := js.OrderedConsumer(t.Context(), natsstore.EventsStream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	messages, err := consumer.Messages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer messages.Stop()
+	var all []es.Recorded
+	for {
+		m, err := messages.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		meta, err := m.Metadata()
+		if err != nil {
+			t.Fatal(err)
+		}
+		commit, err := log.Decode(m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, commit...)
+		if meta.NumPending == 0 {
+			return all
+		}
+	}
+}
+
+// checkLog holds the log against the promises: no revision is missing, versions count 1, 2, 3 …, a command id stands
+// in one commit, and whatever was accepted is there, where the reply said. Business effects happened once.
+func checkLog(t testing.TB, log []es.Recorded, promised *accepted) {
+	t.Helper()
+	type commandKey struct {
+		stream es.Stream
+		id     string
+	}
+	versions := map[es.Stream]uint64{}
+	commits := map[commandKey]es.Revision{}
+	once := map[string]int{}
+	last := es.Revision(0)
+	for _, r := range log {
+		if r.Revision != last && r.Revision != last+1 {
+			t.Errorf("revision %d follows %d", r.Revision, last)
+		}
+		last = r.Revision
+		versions[r.Stream]++
+		if r.Version != versions[r.Stream] {
+			t.Errorf("%s: version %d at revision %d, want %d", r.Stream, r.Version, r.Revision, versions[r.Stream])
+		}
+		key := commandKey{r.Stream, r.CommandID}
+		if before, known := commits[key]; known && before != r.Revision {
+			t.Errorf("%s: command %s took effect at revisions %d and %d", r.Stream, r.CommandID, before, r.Revision)
+		}
+		commits[key] = r.Revision
+		switch e := r.Event.(type) {
+		case events.OrderPaid, events.OrderCreated, events.OrderCancelled, events.PaymentProcessed, events.PaymentRequested, events.PaymentRefunded:
+			once[r.EventType()+" "+r.Stream.ID]++
+		case events.StockReserved:
+			once[r.EventType()+" "+r.Stream.ID+" for "+e.OrderID]++
+		case events.StockReleased:
+			once[r.EventType()+" "+r.Stream.ID+" for "+e.OrderID]++
+		}
+	}
+	for what, times := range once {
+		if times != 1 {
+			t.Errorf("%s happened %d times", what, times)
+		}
+	}
+	promised.mu.Lock()
+	defer promised.mu.Unlock()
+	for _, reply := range promised.replies {
+		stream, err := es.ParseStream(reply.Stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := commits[commandKey{stream, reply.CommandID}]; found != reply.Revision {
+			t.Errorf("%s: command %s was accepted at revision %d and stands at %d (0: nowhere)", stream, reply.CommandID, reply.Revision, found)
+		}
+	}
+	t.Logf("%d events in %d streams, %d accepted replies", len(log), len(versions), len(promised.replies))
+}
+
+// sagasEnded says which processes still owe something.
+func sagasEnded(ctx context.Context, nc *nats.Conn) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, saga := range domain.Sagas {
+		err := natsstore.NewSagaLog(js).Each(ctx, saga.Name(), func(e natsstore.SagaEntry) error {
+			var last struct {
+				Done    bool `json:"done"`
+				Effects []struct {
+					Kind string `json:"kind"`
+				} `json:"effects"`
+			}
+			if err := json.Unmarshal(e.Data, &last); err != nil {
+				return err
+			}
+			owes := slices.ContainsFunc(last.Effects, func(e struct {
+				Kind string `json:"kind"`
+			}) bool {
+				return e.Kind == "send"
+			})
+			if !last.Done || owes {
+				errs = append(errs, fmt.Errorf("saga %s/%s has not ended", saga.Name(), e.Key))
+			}
+			return nil
+		})
+		errs = append(errs, err)
+		if len(errs) > 10 {
+			break
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// caughtUp says whether a node's read models show everything up to a revision.
+func caughtUp(p *process, last es.Revision) error {
+	var report struct{ Checks []runtime.Check }
+	if err := getJSON(p.HTTP+"/readyz", &report); err != nil {
+		return err
+	}
+	seen := 0
+	for _, c := range report.Checks {
+		if !strings.HasPrefix(c.Name, "projector ") {
+			continue
+		}
+		seen++
+		if want := fmt.Sprintf("revision %d, 0 behind", last); c.Detail != want {
+			return fmt.Errorf("%s: %s, want %s", c.Name, c.Detail, want)
+		}
+	}
+	if seen != len(domain.Projectors) {
+		return fmt.Errorf("%d projectors report, want %d", seen, len(domain.Projectors))
+	}
+	return nil
+}
+
+// checkReadModels builds every read model anew from the log and compares it with that of a node which has stopped.
+func checkReadModels(t testing.TB, dir string, log []es.Recorded) {
+	t.Helper()
+	for _, p := range domain.Projectors {
+		fresh, err := readmodel.Open(t.TempDir(), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer fresh.Close()
+		if err := fresh.Apply(t.Context(), readmodel.Batch{Events: log, Last: log[len(log)-1].Revision, LastID: log[len(log)-1].ID}); err != nil {
+			t.Fatal(err)
+		}
+		kept, err := readmodel.Open(filepath.Join(dir, "readmodels"), p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer kept.Close()
+		diff, err := readmodel.Equal(t.Context(), kept, fresh)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff != "" {
+			t.Errorf("read model %s is not what a rebuild gives: %s", p.Name, diff)
+		}
+	}
+}
+
+// orderStatuses counts orders by status, from the log.
+func orderStatuses(log []es.Recorded) map[string]int {
+	status := map[string]string{}
+	for _, r := range log {
+		switch r.Event.(type) {
+		case events.OrderCreated:
+			status[r.Stream.ID] = "CREATED"
+		case events.OrderPaid:
+			status[r.Stream.ID] = "PAID"
+		case events.OrderCancelled:
+			status[r.Stream.ID] = "CANCELLED"
+		}
+	}
+	counts := map[string]int{}
+	for s := range maps.Values(status) {
+		counts[s]++
+	}
+	return counts
+}
