@@ -37,6 +37,9 @@ type ServerConfig struct {
 
 	// Fast lets acknowledgements come before the disk has the data: synced once a second instead of always.
 	Fast bool
+	// GroupSync opens Server.Syncer, with which the engine itself makes acknowledgements durable, one sync for many;
+	// the server then syncs once a second, as with Fast.
+	GroupSync bool
 	// RequireAuth asks for a password also on loopback, where else everyone is the engine's user.
 	RequireAuth bool
 	// Vars are values for the variables of Conf, written as in Conf. They win over the environment; what is in
@@ -52,6 +55,7 @@ type ServerConfig struct {
 type Server struct {
 	nats     *server.Server
 	lock     *os.File
+	syncer   *Syncer
 	password string // of the user inProcess
 }
 
@@ -79,8 +83,14 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if s.lock, err = LockDir(c.DataDir); err != nil {
 		return nil, err
 	}
+	if c.GroupSync {
+		if s.syncer, err = NewSyncer(c.DataDir); err != nil {
+			return nil, errors.Join(err, s.lock.Close())
+		}
+	}
 	if s.nats, err = server.NewServer(opts); err != nil {
-		return nil, errors.Join(es.Permanent(fmt.Errorf("nats.conf: %w", err)), s.lock.Close())
+		s.release()
+		return nil, es.Permanent(fmt.Errorf("nats.conf: %w", err))
 	}
 	log := &serverLog{to: c.Logger, fatal: make(chan string, 1)}
 	s.nats.SetLoggerV2(log, false, false, false)
@@ -170,7 +180,7 @@ func (c ServerConfig) options(password string) (*server.Options, error) {
 	opts.ServerName, opts.Host, opts.Port, opts.StoreDir = c.Name, c.Host, c.Port, c.DataDir
 	opts.NoSigs = true // signals are the program's
 	opts.HTTPPort, opts.HTTPSPort = 0, 0
-	if c.Fast {
+	if c.Fast || c.GroupSync {
 		opts.SyncAlways, opts.SyncInterval = false, time.Second
 	}
 	if !c.Cluster {
@@ -207,8 +217,19 @@ func (s *Server) Healthy() error {
 func (s *Server) Shutdown() {
 	s.nats.Shutdown()
 	s.nats.WaitForShutdown()
-	s.lock.Close() // an error would change nothing: the lock goes with the file descriptor
+	s.release()
 }
+
+// release closes what is beside the server. An error would change nothing: the lock goes with the file descriptor.
+func (s *Server) release() {
+	if s.syncer != nil {
+		s.syncer.Close()
+	}
+	s.lock.Close()
+}
+
+// Syncer makes acknowledgements durable; nil unless ServerConfig.GroupSync.
+func (s *Server) Syncer() *Syncer { return s.syncer }
 
 func quote(s string) string { return `"` + strings.ReplaceAll(s, `"`, `\"`) + `"` }
 

@@ -33,6 +33,7 @@ type Engine struct {
 	js          jetstream.JetStream
 	log         *natsstore.Log
 	executor    *executor
+	durability  *durability
 	metrics     *metrics
 	router      *message.Router
 	routed      chan struct{} // closed when the router has ended
@@ -68,6 +69,8 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		fatal: make(chan error, 1), routed: make(chan struct{}),
 		metrics: newMetrics(cfg.Metrics, cfg.Logger, cfg.Durability),
 	}
+	e.durability = &durability{mode: cfg.Durability, syncer: cfg.Syncer}
+	e.durability.register(cfg.Metrics)
 	e.stopped, e.stop = context.WithCancel(context.Background())
 	if err := e.start(ctx); err != nil {
 		closing, cancel := detached(ctx, 5*time.Second)
@@ -94,7 +97,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.log, err = natsstore.NewLog(e.conn, e.schemas); err != nil {
 		return err
 	}
-	e.executor = newExecutor(e.log, e.schemas, e.cfg.Durability, e.metrics)
+	e.executor = newExecutor(e.log, e.schemas, e.durability, e.metrics)
 	e.deadLetters = &deadLetters{js: e.js, metrics: e.metrics}
 	if err := e.openQueue(); err != nil {
 		return err
@@ -110,6 +113,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.cfg.has(RoleSagas) {
 		for _, saga := range e.cfg.Domain.Sagas {
 			s := &sagaRunner{engine: e, saga: saga, log: natsstore.NewSagaLog(e.js), timers: natsstore.NewTimers(e.js)}
+			if err := s.confirm(ctx); err != nil {
+				return fmt.Errorf("saga %s: %w", saga.Name(), err)
+			}
 			s.start()
 		}
 	}
@@ -124,6 +130,7 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.run(ctx); err != nil {
 		return err
 	}
+	e.watchSyncer()
 	if e.cfg.has(RoleCommands) {
 		if e.caller, err = startCaller(e, e.conn, Version); err != nil {
 			return fmt.Errorf("service call.>: %w", err)
@@ -220,7 +227,7 @@ func (e *Engine) consume(name, topic string, cfg LaneConfig, handler message.NoP
 		panic(err) // only for an empty topic
 	}
 	h := e.router.AddConsumerHandler(name, topic, NewLaneSubscriber(cfg), handler)
-	h.AddMiddleware(poison, judge, middleware.Recoverer)
+	h.AddMiddleware(e.durability.middleware, poison, judge, middleware.Recoverer)
 }
 
 // attemptsOfUnknown is how often what is neither transient nor permanent, a panic for one, is tried.

@@ -25,16 +25,16 @@ const (
 type executor struct {
 	log        es.Log
 	schemas    *schema.Registry
-	durability es.Durability
+	durability *durability
 	now        func() time.Time
 	cache      *otter.Cache[es.Stream, *instance]
 	streams    keyedMutex // within the process, so that writers of one aggregate queue instead of conflicting
 	metrics    *metrics
 }
 
-func newExecutor(log es.Log, schemas *schema.Registry, durability es.Durability, m *metrics) *executor {
+func newExecutor(log es.Log, schemas *schema.Registry, d *durability, m *metrics) *executor {
 	return &executor{
-		log: log, schemas: schemas, durability: durability, metrics: m,
+		log: log, schemas: schemas, durability: d, metrics: m,
 		now:   time.Now,
 		cache: otter.Must(&otter.Options[es.Stream, *instance]{MaximumSize: cachedAggregates}),
 	}
@@ -99,11 +99,22 @@ func recovered(err *error) {
 	}
 }
 
-// execute carries one command to its end. Meta.CommandID is set.
-func (x *executor) execute(ctx context.Context, r es.Request) (reply es.Reply) {
+// execute carries one command to its end: what the reply stands on is durable when it returns, also for a rejection or
+// a repeated answer. Meta.CommandID is set.
+func (x *executor) execute(ctx context.Context, r es.Request) es.Reply {
 	began := time.Now()
-	defer func() { x.metrics.command(r.Meta.Stream.Category, r.Type, reply.Outcome, time.Since(began)) }()
-	reply = es.Reply{CommandID: r.Meta.CommandID, Stream: r.Meta.Stream.String(), Durability: x.durability}
+	reply := x.decide(ctx, r)
+	if err := x.durability.reach(ctx, reply.Revision); err != nil {
+		reply = es.Reply{CommandID: reply.CommandID, Stream: reply.Stream, Outcome: outcome(err), Error: Problem(err)}
+	}
+	x.metrics.command(r.Meta.Stream.Category, r.Type, reply.Outcome, time.Since(began))
+	return reply
+}
+
+// decide carries a command to its commit, holding its stream's lock; not for the disk, so that the next command of
+// the stream can share the sync.
+func (x *executor) decide(ctx context.Context, r es.Request) (reply es.Reply) {
+	reply = es.Reply{CommandID: r.Meta.CommandID, Stream: r.Meta.Stream.String(), Durability: x.durability.mode}
 	refuse := func(err error, allowed []string) es.Reply {
 		reply.Outcome, reply.Error = outcome(err), Problem(err)
 		reply.Error.Allowed = allowed
@@ -217,6 +228,7 @@ func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command
 	if err != nil {
 		return false, nil, err
 	}
+	x.durability.acknowledged(revision)
 	for i := range c.Events {
 		c.Events[i].Revision = revision
 	}

@@ -46,7 +46,7 @@ func newTestExecutor(t testing.TB, log es.Log) *executor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return newExecutor(log, schemas, es.Fast, newMetrics(prometheus.NewRegistry(), slog.New(slog.DiscardHandler), es.Fast))
+	return newExecutor(log, schemas, &durability{mode: es.Fast}, newMetrics(prometheus.NewRegistry(), slog.New(slog.DiscardHandler), es.Fast))
 }
 
 func memoryLog(t testing.TB) *faultyLog {

@@ -17,6 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
 )
 
 // Role is one of the works that a process may take on.
@@ -43,6 +44,7 @@ type Config struct {
 	Roles      []Role                     // default AllRoles
 	Replicas   int                        // of streams created; default 1
 	Durability es.Durability              // what the connected server's acknowledgement means; default Fast
+	Syncer     *natsstore.Syncer          // of the embedded server with its one replica: makes replies durable; nil: Durability is taken at its word
 	Dev        bool                       // a client's User-Id is believed
 	Delays     map[string]time.Duration   // "<saga>.<timer>" → instead of the saga's own delay
 	Health     func() error               // of the embedded server; nil: none is embedded
@@ -60,7 +62,10 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Replicas == 0 {
 		c.Replicas = 1
 	}
-	if c.Durability == "" {
+	switch {
+	case c.Syncer != nil:
+		c.Durability = es.Durable
+	case c.Durability == "":
 		c.Durability = es.Fast
 	}
 	if c.Logger == nil {

@@ -235,23 +235,31 @@ func (s *sagaRunner) due(ctx context.Context, key, name, id string) error {
 	return s.settle(ctx, p)
 }
 
-// sweep goes over every open process at take-over: what its last transition owes is done again, its timers are
-// armed again. A process that cannot be swept now is left for its next trigger and reported.
-func (s *sagaRunner) sweep(ctx context.Context) error {
-	var open []string
-	err := s.log.Each(ctx, s.saga.Name(), func(entry natsstore.SagaEntry) error {
+// all reads the newest transition of every process.
+func (s *sagaRunner) all(ctx context.Context) (all []*process, err error) {
+	err = s.log.Each(ctx, s.saga.Name(), func(entry natsstore.SagaEntry) error {
 		p, err := s.decode(entry)
-		if err == nil && (!p.Done || p.owesCommands() || len(p.Timers) > 0) {
-			open = append(open, entry.Key)
-		}
+		all = append(all, p)
 		return err
 	})
-	errs := []error{err}
-	for _, key := range open {
+	return all, err
+}
+
+// sweep goes over every open process at take-over: what its last transition owes is done again, its timers are armed
+// again. A process that cannot be swept now is left for its next trigger and reported.
+func (s *sagaRunner) sweep(ctx context.Context) error {
+	all, err := s.all(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, p := range all {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		errs = append(errs, s.sweepOne(ctx, key))
+		if !p.Done || p.owesCommands() || len(p.Timers) > 0 {
+			errs = append(errs, s.sweepOne(ctx, p.key))
+		}
 	}
 	return errors.Join(errs...)
 }
