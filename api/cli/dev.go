@@ -21,13 +21,15 @@ import (
 
 type devCmd struct {
 	nodeFlags
-	NATS string `name:"nats" default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded NATS server listens; port 0 picks one."`
-	Demo bool   `help:"Seed the system, keep it busy and print events as they happen."`
+	NATS       string        `name:"nats" default:"127.0.0.1:4222" placeholder:"HOST:PORT" help:"Where the embedded NATS server listens; port 0 picks one."`
+	Durability es.Durability `enum:"durable,fast" default:"fast" help:"What a reply means: durable (on disk; one sync answers many) or fast (survives the end of the process, not a power cut)."`
+	Demo       bool          `help:"Seed the system, keep it busy and print events as they happen."`
 }
 
 // Help is kong's text below the usage.
 func (devCmd) Help() string {
-	return `An acknowledged command survives the end of the process, not a power cut ("durability":"fast" in replies).
+	return `An acknowledged command survives the end of the process, not a power cut ("durability":"fast" in replies), unless
+--durability durable is given.
 Stop with Ctrl-C: work in flight is finished first; a second Ctrl-C does not wait.`
 }
 
@@ -36,17 +38,9 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 	if d.Demo && a.demo == nil {
 		return usageError{fmt.Errorf("%s has no demo", a.domain.Name)}
 	}
-	host, port, err := net.SplitHostPort(d.NATS)
+	server, err := a.embed(d.NATS, d.Data, d.Durability, false, log)
 	if err != nil {
-		return usageError{err}
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return usageError{err}
-	}
-	server, err := natsstore.StartServer(natsstore.ServerConfig{Conf: a.natsConf, Name: a.domain.Name, DataDir: d.Data, Host: host, Port: number, Fast: true, Logger: log})
-	if err != nil {
-		return codedError{exitUnavailable, err}
+		return err
 	}
 	defer server.Shutdown()
 	return node{
@@ -54,7 +48,8 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 		config: runtime.Config{
 			Domain:     a.domain,
 			Connect:    func() (*nats.Conn, error) { return server.Connect() },
-			Durability: es.Fast,
+			Durability: d.Durability,
+			Syncer:     server.Syncer(),
 			Dev:        true,
 			Health:     server.Healthy,
 		},
@@ -75,6 +70,29 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 			return nil
 		},
 	}.run(ctx)
+}
+
+// embed starts the embedded server. In durable mode the engine makes its acknowledgements so.
+func (a *app) embed(address, dir string, mode es.Durability, authenticate bool, log *slog.Logger) (*natsstore.Server, error) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	server, err := natsstore.StartServer(natsstore.ServerConfig{
+		Conf: a.natsConf, Name: a.domain.Name, DataDir: dir, Host: host, Port: number,
+		Fast: mode == es.Fast, GroupSync: mode == es.Durable, RequireAuth: authenticate, Logger: log,
+	})
+	if err != nil {
+		return nil, codedError{exitUnavailable, err}
+	}
+	if mode == es.Fast {
+		log.Warn("fast mode: an accepted command survives the end of the process, not a power cut")
+	}
+	return server, nil
 }
 
 // welcome prints where everything is and what to paste next.

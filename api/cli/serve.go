@@ -15,9 +15,10 @@ import (
 type serveCmd struct {
 	nodeFlags
 	clientFlags
+	NATS       string         `name:"nats" placeholder:"HOST:PORT" help:"Embed the server here instead of connecting to --server: a deploy of one node. Everyone who connects needs a password, see nats.conf."`
 	Replicas   int            `default:"3" help:"Copies of each stream, when this process creates it."`
 	Roles      []runtime.Role `enum:"commands,projectors,sagas,gateways,api" placeholder:"ROLE,…" help:"What this process does: ${enum}. Default: all."`
-	Durability es.Durability  `enum:"durable,fast" default:"durable" help:"What the servers' acknowledgement means, which replies repeat: durable (sync_interval: always, as in nats.conf) or fast. A client cannot ask the servers, so this is your word."`
+	Durability es.Durability  `enum:"durable,fast" default:"durable" help:"What the servers' acknowledgement means, which replies repeat: durable or fast. With --nats the engine sees to it itself; other servers cannot be asked, so it is your word that they have sync_interval: always, as in nats.conf."`
 }
 
 // Help is kong's text below the usage.
@@ -28,32 +29,51 @@ work; each has read models of its own in --data. HTTP does not ask who comes in 
 
 // Run is called by kong.
 func (s *serveCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
+	if s.NATS != "" {
+		return s.embedded(ctx, a, log)
+	}
 	var url atomic.Value
-	return node{
-		flags: s.nodeFlags,
-		config: runtime.Config{
-			Domain: a.domain,
-			Connect: func() (*nats.Conn, error) {
-				nc, err := s.connect(a.domain.Name)
-				if err == nil {
-					url.Store(nc.ConnectedUrlRedacted())
-				}
-				return nc, err
-			},
-			Roles:      s.Roles,
-			Replicas:   s.Replicas,
-			Durability: s.Durability,
+	return s.node(a, log, runtime.Config{
+		Connect: func() (*nats.Conn, error) {
+			nc, err := s.connect(a.domain.Name)
+			if err == nil {
+				url.Store(nc.ConnectedUrlRedacted())
+			}
+			return nc, err
 		},
+		Replicas: s.Replicas,
+	}, func() string {
+		connected, _ := url.Load().(string)
+		return connected
+	}).run(ctx)
+}
+
+// embedded is a deploy of one node: the log is in this process, and one sync makes many replies durable.
+func (s *serveCmd) embedded(ctx context.Context, a *app, log *slog.Logger) error {
+	server, err := a.embed(s.NATS, s.Data, s.Durability, true, log)
+	if err != nil {
+		return err
+	}
+	defer server.Shutdown()
+	return s.node(a, log, runtime.Config{
+		Connect: func() (*nats.Conn, error) { return server.Connect() },
+		Syncer:  server.Syncer(),
+		Health:  server.Healthy,
+	}, server.ClientURL).run(ctx)
+}
+
+func (s *serveCmd) node(a *app, log *slog.Logger, config runtime.Config, url func() string) node {
+	config.Domain, config.Roles, config.Durability = a.domain, s.Roles, s.Durability
+	return node{
+		flags: s.nodeFlags, config: config, log: log,
 		rest: rest.Options{Version: runtime.Version, Logger: log},
-		log:  log,
 		started: func(_ context.Context, _ *runtime.Engine, http string) error {
-			connected, _ := url.Load().(string)
-			r := ready{NATS: connected, HTTP: http, Data: absolute(s.Data)}
+			r := ready{NATS: url(), HTTP: http, Data: absolute(s.Data)}
 			if s.JSON {
 				return a.printJSON(r)
 			}
 			log.Info("ready", "nats", r.NATS, "http", r.HTTP, "data", r.Data, "durability", string(s.Durability))
 			return nil
 		},
-	}.run(ctx)
+	}
 }
