@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -75,6 +76,12 @@ func (l *SagaLog) read(ctx context.Context, subject string, from jetstream.Deliv
 	if err != nil {
 		return es.Transient(fmt.Errorf("read %s: %w", subject, err))
 	}
+	defer func() {
+		// Left to itself it would count for minutes against the stream's limit of consumers.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = l.js.DeleteConsumer(ctx, SagasStream, consumer.CachedInfo().Name)
+	}()
 	if info.NumPending == 0 {
 		return nil
 	}

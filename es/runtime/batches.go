@@ -132,7 +132,7 @@ func (r *batchRun) open() error {
 	if err != nil {
 		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
 	}
-	r.it, err = consumer.Messages(jetstream.PullMaxMessages(4 * r.cfg.Size))
+	r.it, err = consumer.Messages(jetstream.PullMaxMessages(4*r.cfg.Size), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(time.Second))
 	if err != nil {
 		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
 	}
@@ -179,6 +179,9 @@ func (r *batchRun) collect() {
 			continue
 		}
 		r.it.Stop()
+		if r.ctx.Err() != nil {
+			return
+		}
 		r.cfg.Fault(err)
 		for backoff.wait(r.ctx) {
 			if err := r.open(); err != nil {
