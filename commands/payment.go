@@ -8,7 +8,7 @@ import (
 
 // Payments is the aggregate of one payment, whose id is "<order id>-<n>".
 var Payments = es.Define[Payment]("payment",
-	RequestPayment{}, RecordPayment{}, RecordPaymentFailure{}, RequestRefund{}, RecordRefund{})
+	RequestPayment{}, RecordPayment{}, RecordPaymentFailure{}, RequestRefund{}, RecordRefund{}).Like("o-1-1")
 
 // PaymentCommand is a command to a payment.
 //

@@ -7,7 +7,7 @@ import (
 
 // Stocks is the aggregate of one product's stock; the product is the stream's id.
 var Stocks = es.Define[Stock]("stock",
-	ReceiveStock{}, ReserveStock{}, ReleaseStock{}, ShipStock{}).In("stock")
+	ReceiveStock{}, ReserveStock{}, ReleaseStock{}, ShipStock{}).In("stock").Like("p-1")
 
 // StockCommand is a command to a product's stock.
 //

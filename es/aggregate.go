@@ -21,12 +21,16 @@ type Aggregate interface {
 	Category() string
 	// Collection is its name in URLs.
 	Collection() string
+	// ExampleID is an id to show in examples.
+	ExampleID() string
 	// Commands are its commands, in the order of definition.
 	Commands() []CommandDef
 	// StateType is the Go type of the state.
 	StateType() reflect.Type
 	// New returns an empty stream's state.
 	New() Folded
+	// Restore returns a state from its JSON, as State() had it. Permanent error: it does not fit.
+	Restore(state []byte) (Folded, error)
 }
 
 // CommandDef describes one command.
@@ -61,13 +65,14 @@ type Folded interface {
 type AggregateOf[S State[S, C, E], C Command, E Event] struct {
 	category   string
 	collection string
+	exampleID  string
 	commands   []CommandDef
 }
 
 // Define makes an aggregate from its state's type; the union types of commands and events follow from it.
 // It panics, at start, when a listed command is not one of the aggregate's.
 func Define[S State[S, C, E], C Command, E Event](category string, commands ...Command) *AggregateOf[S, C, E] {
-	a := &AggregateOf[S, C, E]{category: category, collection: category + "s"}
+	a := &AggregateOf[S, C, E]{category: category, collection: category + "s", exampleID: category[:1] + "-1"}
 	for _, c := range commands {
 		if _, ok := c.(C); !ok {
 			panic(fmt.Sprintf("aggregate %s: %T is not one of its commands (%s)", category, c, reflect.TypeFor[C]()))
@@ -80,6 +85,12 @@ func Define[S State[S, C, E], C Command, E Event](category string, commands ...C
 // In sets the name in URLs, when it is not the category with an s.
 func (a *AggregateOf[S, C, E]) In(collection string) *AggregateOf[S, C, E] {
 	a.collection = collection
+	return a
+}
+
+// Like sets the id to show in examples, so that those of several aggregates fit together.
+func (a *AggregateOf[S, C, E]) Like(exampleID string) *AggregateOf[S, C, E] {
+	a.exampleID = exampleID
 	return a
 }
 
@@ -97,6 +108,9 @@ func (a *AggregateOf[S, C, E]) Category() string { return a.category }
 // Collection is the aggregate's name in URLs.
 func (a *AggregateOf[S, C, E]) Collection() string { return a.collection }
 
+// ExampleID is an id to show in examples.
+func (a *AggregateOf[S, C, E]) ExampleID() string { return a.exampleID }
+
 // Commands are the aggregate's commands.
 func (a *AggregateOf[S, C, E]) Commands() []CommandDef { return a.commands }
 
@@ -105,6 +119,15 @@ func (a *AggregateOf[S, C, E]) StateType() reflect.Type { return reflect.TypeFor
 
 // New returns an empty stream's state.
 func (a *AggregateOf[S, C, E]) New() Folded { return folded[S, C, E]{category: a.category} }
+
+// Restore returns a state from its JSON.
+func (a *AggregateOf[S, C, E]) Restore(state []byte) (Folded, error) {
+	f := folded[S, C, E]{category: a.category}
+	if err := json.Unmarshal(state, &f.state); err != nil {
+		return nil, Permanent(fmt.Errorf("state of %s: %w", a.category, err))
+	}
+	return f, nil
+}
 
 type folded[S State[S, C, E], C Command, E Event] struct {
 	category string

@@ -64,7 +64,7 @@ func (o Outcome) Rejected() bool {
 	return o.Reply.Outcome != Accepted && o.Reply.Outcome != Unchanged
 }
 
-// Woken is the event that a timer brings.
+// Woken is the event that a timer brings; its Stream is the saga's name and the process's key.
 type Woken struct{ Name string }
 
 // EventType is the name in a saga's audit trail.

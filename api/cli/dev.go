@@ -47,7 +47,7 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 		flags: d.nodeFlags,
 		config: runtime.Config{
 			Domain:     a.domain,
-			Connect:    func() (*nats.Conn, error) { return server.Connect() },
+			Connect:    server.Connect,
 			Durability: d.Durability,
 			Syncer:     server.Syncer(),
 			Dev:        true,

@@ -78,6 +78,7 @@ func (n node) run(ctx context.Context) (err error) {
 
 // start tries again while the servers are there but not ready, as when a cluster is electing.
 func (n node) start(ctx context.Context) (*runtime.Engine, error) {
+	told := ""
 	for giveUp := time.Now().Add(startTime); ; {
 		engine, err := runtime.Start(ctx, n.config)
 		if err == nil {
@@ -91,7 +92,10 @@ func (n node) start(ctx context.Context) (*runtime.Engine, error) {
 		if time.Now().After(giveUp) {
 			return nil, codedError{exitUnavailable, fmt.Errorf("not ready after %s: %w", startTime, err)}
 		}
-		n.log.Warn("the servers are not ready, trying again", "error", err)
+		if told != err.Error() {
+			told = err.Error()
+			n.log.Warn("the servers are not ready, trying again for up to "+startTime.String(), "error", err)
+		}
 		select {
 		case <-time.After(time.Second):
 		case <-ctx.Done():
@@ -109,7 +113,7 @@ func (n node) wait(ctx context.Context, engine *runtime.Engine, door *door, url 
 		select {
 		case <-ctx.Done():
 			if background != nil {
-				<-background
+				<-background //nolint:errcheck // it was told to end, and has no more to say
 			}
 			return nil
 		case err := <-engine.Fatal():

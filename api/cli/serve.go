@@ -34,7 +34,7 @@ func (s *serveCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 	}
 	var url atomic.Value
 	return s.node(a, log, runtime.Config{
-		Connect: func() (*nats.Conn, error) {
+		Connect: func(...nats.Option) (*nats.Conn, error) {
 			nc, err := s.connect(a.domain.Name)
 			if err == nil {
 				url.Store(nc.ConnectedUrlRedacted())
@@ -56,7 +56,7 @@ func (s *serveCmd) embedded(ctx context.Context, a *app, log *slog.Logger) error
 	}
 	defer server.Shutdown()
 	return s.node(a, log, runtime.Config{
-		Connect: func() (*nats.Conn, error) { return server.Connect() },
+		Connect: server.Connect,
 		Syncer:  server.Syncer(),
 		Health:  server.Healthy,
 	}, server.ClientURL).run(ctx)

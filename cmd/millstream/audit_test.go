@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -54,49 +55,69 @@ func connect(t testing.TB, url string, options ...nats.Option) *nats.Conn {
 	return nc
 }
 
+// readAll reads a stream, or the last message of each subject, and leaves no consumer behind.
+func readAll(ctx context.Context, nc *nats.Conn, stream, filter string, policy jetstream.DeliverPolicy, f func(jetstream.Msg, *jetstream.MsgMetadata) error) error {
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	consumer, err := js.CreateConsumer(ctx, stream, jetstream.ConsumerConfig{
+		DeliverPolicy: policy, FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, Replicas: 1, MemoryStorage: true,
+	})
+	if err != nil {
+		return err
+	}
+	defer js.DeleteConsumer(context.WithoutCancel(ctx), stream, consumer.CachedInfo().Name)
+	for left := consumer.CachedInfo().NumPending; left > 0; {
+		batch, err := consumer.Fetch(500, jetstream.FetchMaxWait(5*time.Second))
+		if err != nil {
+			return err
+		}
+		for m := range batch.Messages() {
+			meta, err := m.Metadata()
+			if err != nil {
+				return err
+			}
+			if err := f(m, meta); err != nil {
+				return err
+			}
+			if left = meta.NumPending; left == 0 {
+				return nil
+			}
+		}
+		if err := batch.Error(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // readLog reads every event there is.
 func readLog(t testing.TB, nc *nats.Conn) []es.Recorded {
 	t.Helper()
-	schemas, err := schema.New(domain)
+	all, err := tryReadLog(t.Context(), nc)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return all
+}
+
+func tryReadLog(ctx context.Context, nc *nats.Conn) ([]es.Recorded, error) {
+	schemas, err := schema.New(domain)
+	if err != nil {
+		return nil, err
 	}
 	log, err := natsstore.NewLog(nc, schemas)
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	js, err := jetstream.New(nc)
-	if err != nil {
-		t.Fatal(err)
-	}
-	consumer, err := js.OrderedConsumer(t.Context(), natsstore.EventsStream, jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy})
-	if err != nil {
-		t.Fatal(err)
-	}
-	messages, err := consumer.Messages()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer messages.Stop()
 	var all []es.Recorded
-	for {
-		m, err := messages.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		meta, err := m.Metadata()
-		if err != nil {
-			t.Fatal(err)
-		}
+	err = readAll(ctx, nc, natsstore.EventsStream, "events.>", jetstream.DeliverAllPolicy, func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
 		commit, err := log.Decode(m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
-		if err != nil {
-			t.Fatal(err)
-		}
 		all = append(all, commit...)
-		if meta.NumPending == 0 {
-			return all
-		}
-	}
+		return err
+	})
+	return all, err
 }
 
 // checkLog holds the log against the promises: no revision is missing, versions count 1, 2, 3 …, a command id stands
@@ -155,39 +176,31 @@ func checkLog(t testing.TB, log []es.Recorded, promised *accepted) {
 
 // sagasEnded says which processes still owe something.
 func sagasEnded(ctx context.Context, nc *nats.Conn) error {
-	js, err := jetstream.New(nc)
-	if err != nil {
-		return err
-	}
-	var errs []error
-	for _, saga := range domain.Sagas {
-		err := natsstore.NewSagaLog(js).Each(ctx, saga.Name(), func(e natsstore.SagaEntry) error {
-			var last struct {
-				Done    bool `json:"done"`
-				Effects []struct {
-					Kind string `json:"kind"`
-				} `json:"effects"`
-			}
-			if err := json.Unmarshal(e.Data, &last); err != nil {
-				return err
-			}
-			owes := slices.ContainsFunc(last.Effects, func(e struct {
-				Kind string `json:"kind"`
-			}) bool {
-				return e.Kind == "send"
-			})
-			if !last.Done || owes {
-				errs = append(errs, fmt.Errorf("saga %s/%s has not ended", saga.Name(), e.Key))
-			}
-			return nil
-		})
-		errs = append(errs, err)
-		if len(errs) > 10 {
-			break
+	var open []error
+	err := readAll(ctx, nc, natsstore.SagasStream, "sagas.>", jetstream.DeliverLastPerSubjectPolicy, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		var last transition
+		if err := json.Unmarshal(m.Data(), &last); err != nil {
+			return err
 		}
-	}
-	return errors.Join(errs...)
+		if !last.Done || slices.ContainsFunc(last.Effects, effect.isCommand) {
+			open = append(open, fmt.Errorf("%s has not ended", m.Subject()))
+		}
+		return nil
+	})
+	return errors.Join(append(open, err)...)
 }
+
+// transition is what is read of a process's last step.
+type transition struct {
+	Done    bool     `json:"done"`
+	Effects []effect `json:"effects"`
+}
+
+type effect struct {
+	Kind string `json:"kind"`
+}
+
+func (e effect) isCommand() bool { return e.Kind == "send" }
 
 // caughtUp says whether a node's read models show everything up to a revision.
 func caughtUp(p *process, last es.Revision) error {

@@ -75,8 +75,13 @@ func TestClusterLosesALeaderAndAProcess(t *testing.T) {
 		t.Fatal(err)
 	}
 	survivor := nodes[1-victim]
-	if err := <-imported; err != nil {
-		t.Fatal(err)
+	select {
+	case err := <-imported:
+		if err != nil {
+			t.Fatal(err)
+		}
+	case <-time.After(2 * patience):
+		t.Fatalf("the import has not ended %s after the second kill", 2*patience)
 	}
 	finish(t, engine, survivor, orders, promised)
 	log := readLog(t, engine)
@@ -229,14 +234,7 @@ func (c *cluster) serve(t testing.TB) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.kill(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("what millstream said:\n%s", p.log)
-		}
-	})
+	t.Cleanup(func() { p.bury(t) })
 	return p
 }
 

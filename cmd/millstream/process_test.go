@@ -154,6 +154,19 @@ func (p *process) stop() error {
 	}
 }
 
+// bury ends the process with its test; when that has failed, with what it said and what its goroutines were at.
+func (p *process) bury(t testing.TB) {
+	if t.Failed() {
+		if err := p.cmd.Process.Signal(syscall.SIGQUIT); err == nil {
+			<-p.ended
+		}
+		t.Logf("what millstream said:\n%s", p.log)
+	}
+	if err := p.kill(); err != nil {
+		t.Error(err)
+	}
+}
+
 // dev starts a node on free ports and ends it with the test.
 func dev(t testing.TB, dir string, args ...string) *process {
 	t.Helper()
@@ -161,21 +174,14 @@ func dev(t testing.TB, dir string, args ...string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := p.kill(); err != nil {
-			t.Error(err)
-		}
-		if t.Failed() {
-			t.Logf("what millstream said:\n%s", p.log)
-		}
-	})
+	t.Cleanup(func() { p.bury(t) })
 	return p
 }
 
 // eventually waits for a condition; what it returns as an error says what is still missing.
 func eventually(limit time.Duration, condition func() error) error {
 	deadline := time.Now().Add(limit)
-	for {
+	for pause := 10 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		err := condition()
 		if err == nil {
 			return nil
@@ -183,7 +189,7 @@ func eventually(limit time.Duration, condition func() error) error {
 		if time.Now().After(deadline) {
 			return fmt.Errorf("after %s: %w", limit, err)
 		}
-		time.Sleep(20 * time.Millisecond) // the pause between two looks, not what is waited for
+		time.Sleep(pause) // between two looks; not what is waited for
 	}
 }
 

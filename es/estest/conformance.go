@@ -181,7 +181,7 @@ func (t *logTest) independentStreams() {
 	first := t.append(commit(one, es.History{}, "a", counted{By: 1}))
 	tenth := t.append(commit(ten, es.History{}, "a", counted{By: 10}))
 	elsewhere := t.append(commit(other, es.History{}, "a", counted{By: 100}))
-	if !(first[0].Revision < tenth[0].Revision && tenth[0].Revision < elsewhere[0].Revision) {
+	if first[0].Revision >= tenth[0].Revision || tenth[0].Revision >= elsewhere[0].Revision {
 		t.Fatalf("revisions %d, %d, %d do not rise through the log", first[0].Revision, tenth[0].Revision, elsewhere[0].Revision)
 	}
 	again := t.append(commit(one, t.load(one, es.Range{}), "b", counted{By: 2}))

@@ -69,7 +69,7 @@ func (p *process) fire(name string, now time.Time) {
 	p.inbox = append(p.inbox, trigger{timer: t.number, Recorded: es.Recorded{
 		Event: es.Woken{Name: name},
 		ID:    fmt.Sprintf("%s/%s/%s/%d", p.saga.Name(), p.key, name, t.number),
-		Meta:  es.Meta{Stream: t.cause.Stream, Correlation: t.cause.Correlation, Causation: t.cause.ID, Time: now},
+		Meta:  es.Meta{Stream: es.Stream{Category: p.saga.Name(), ID: p.key}, Correlation: t.cause.Correlation, Causation: t.cause.ID, Time: now},
 	}})
 }
 

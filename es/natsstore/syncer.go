@@ -97,7 +97,7 @@ func (s *Syncer) run() {
 		select {
 		case <-s.wake:
 		case <-s.stop:
-			s.finish(errors.New("the process is stopping"))
+			s.fail(errors.New("the process is stopping"))
 			return
 		}
 		s.mu.Lock()
@@ -113,7 +113,8 @@ func (s *Syncer) run() {
 		s.elapsed.Add(int64(time.Since(began)))
 		s.rounds.Add(1)
 		if err != nil {
-			r.err = s.finish(fmt.Errorf("sync to disk: %w", err))
+			s.fail(fmt.Errorf("sync to disk: %w", err))
+			r.err = s.Err()
 			close(r.done)
 			close(s.failed)
 			return
@@ -123,14 +124,13 @@ func (s *Syncer) run() {
 	}
 }
 
-// finish makes every later Wait fail, those of the gathering round included.
-func (s *Syncer) finish(why error) error {
+// fail makes every later Wait fail, those of the gathering round included.
+func (s *Syncer) fail(why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.err = fmt.Errorf("%w: %w", es.ErrUnknownOutcome, why)
 	s.round.err = s.err
 	close(s.round.done)
-	return s.err
 }
 
 // Failed is closed when a sync has failed: nothing more can be promised, and the process must end. Err says why.

@@ -10,6 +10,7 @@ import (
 	"github.com/mattn/go-sqlite3"
 
 	"github.com/millstream-es/millstream/es"
+	_ "github.com/millstream-es/millstream/es/readmodel/needcgo" // without cgo, the build says what to install
 	"github.com/millstream-es/millstream/money"
 )
 

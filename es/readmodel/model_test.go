@@ -316,7 +316,7 @@ func TestAnyDeliveryGivesTheSameModel(t *testing.T) {
 	whole := open(t, t.TempDir(), sums())
 	apply(t, whole, batch(1, 30))
 	rapid.Check(t, func(r *rapid.T) {
-		dir, err := os.MkdirTemp(t.TempDir(), "")
+		dir, err := os.MkdirTemp(t.TempDir(), "") //nolint:usetesting // one per check of the property
 		if err != nil {
 			r.Fatal(err)
 		}

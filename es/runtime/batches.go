@@ -190,6 +190,7 @@ func (r *batchRun) collect() {
 			}
 			// What was handed on but not yet applied is delivered again, and skipped here.
 			r.next = max(r.next, following)
+			r.cfg.Fault(nil)
 			break
 		}
 	}

@@ -127,6 +127,9 @@ func (c *caller) stray(m *nats.Msg) {
 }
 
 func invalidReply(r es.Request, err error) es.Reply {
+	if r.Meta.CommandID == "" {
+		r.Meta.CommandID = newID()
+	}
 	reply := es.Reply{CommandID: r.Meta.CommandID, Outcome: outcome(err), Error: Problem(err)}
 	if r.Meta.Stream.Category != "" {
 		reply.Stream = r.Meta.Stream.String()
@@ -150,7 +153,7 @@ func (c *caller) help(r micro.Request) {
 	for _, a := range categories {
 		fmt.Fprintf(&b, "\n# %s\n", a.Category())
 		for _, cmd := range c.engine.schemas.Commands(a.Category()) {
-			b.WriteString(exampleCall(a.Category(), cmd))
+			b.WriteString(exampleCall(a, cmd))
 		}
 	}
 	b.WriteString("\n# Headers: Nats-Msg-Id (the command's id; the same id takes effect once), Correlation-Id, Causation-Id, User-Id,\n" +
@@ -161,9 +164,9 @@ func (c *caller) help(r micro.Request) {
 	}
 }
 
-func exampleCall(category string, cmd *schema.Command) string {
+func exampleCall(a es.Aggregate, cmd *schema.Command) string {
 	body := strings.ReplaceAll(string(cmd.Example), "'", `'\''`)
-	return fmt.Sprintf("nats req call.%s.%s-1.%s '%s'\n", category, category[:1], cmd.Type, body)
+	return fmt.Sprintf("nats req call.%s.%s.%s '%s'\n", a.Category(), a.ExampleID(), cmd.Type, body)
 }
 
 // close stops hearing calls, then waits for those in work.

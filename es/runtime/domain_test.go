@@ -64,12 +64,12 @@ func (p pot) Decide(c potCommand, _ es.Meta) ([]potEvent, error) {
 		if c.Coins == 0 {
 			return nil, nil
 		}
-		return []potEvent{coinsPut{c.Coins}}, nil
+		return []potEvent{coinsPut(c)}, nil
 	case takeCoins:
 		if c.Coins > p.Coins {
 			return nil, errTooFew.With("there are %d coins, not %d", p.Coins, c.Coins)
 		}
-		return []potEvent{coinsTaken{Coins: c.Coins, For: c.For}}, nil
+		return []potEvent{coinsTaken(c)}, nil
 	}
 	panic("a fault in the domain")
 }

@@ -43,7 +43,7 @@ func newTestServer(t *testing.T) *testServer {
 
 func (s *testServer) config(change ...func(*Config)) Config {
 	c := Config{
-		Domain: potsDomain(), Connect: func() (*nats.Conn, error) { return s.Connect() }, DataDir: s.dir, Dev: true,
+		Domain: potsDomain(), Connect: s.Connect, DataDir: s.dir, Dev: true,
 		Logger: slog.New(slog.DiscardHandler), PinTTL: 600 * time.Millisecond,
 	}
 	for _, f := range change {
@@ -265,7 +265,7 @@ func TestADirtyStartIsRefused(t *testing.T) {
 		"unknown delay":  func(c *Config) { c.Delays = map[string]time.Duration{"nobody.timer": 1} },
 		"unlisted event": func(c *Config) { c.Domain.Events = c.Domain.Events[:1] },
 	} {
-		c := Config{Domain: potsDomain(), DataDir: t.TempDir(), Connect: func() (*nats.Conn, error) { return nil, nats.ErrNoServers }}
+		c := Config{Domain: potsDomain(), DataDir: t.TempDir(), Connect: func(...nats.Option) (*nats.Conn, error) { return nil, nats.ErrNoServers }}
 		change(&c)
 		if e, err := Start(t.Context(), c); err == nil {
 			closeEngine(t, e)

@@ -204,7 +204,7 @@ func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command
 			return false, nil, err
 		}
 		reply.Revision, reply.Version = inst.revision, inst.version
-		return false, nil, fmt.Errorf("%w: expected %d, found %d", errUnexpected, *r.Expected, inst.version)
+		return false, nil, unexpected(*r.Expected, inst.version)
 	}
 	events, decideErr := inst.decide(command, r.Meta)
 	if decideErr != nil || len(events) == 0 {

@@ -51,7 +51,7 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error 
 	if err != nil {
 		err = fmt.Errorf("gateway %s: event %s: %w", g.Name, r.ID, err)
 		if errors.Is(err, es.ErrTransient) && DeliveryFrom(ctx).Attempt >= gatewayAttempts {
-			return fmt.Errorf("%w: given up after %d attempts: %s", es.ErrPermanent, gatewayAttempts, err)
+			return es.Permanent(fmt.Errorf("given up after %d attempts: %s", gatewayAttempts, err.Error()))
 		}
 		return err
 	}

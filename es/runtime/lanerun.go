@@ -38,6 +38,7 @@ type laneRun struct {
 	freed   chan struct{} // signalled when a held message is let go
 	workers sync.WaitGroup
 	pin     string // under which this process owns the queue
+	busy    bool   // something was delivered since the consumer was last seen with nothing unacknowledged
 	heir    bool   // nobody owned it when last looked at, and TakeOver has run
 	faulty  atomic.Bool
 
@@ -128,7 +129,7 @@ func (r *laneRun) fetch() error {
 		}
 	}
 	heard := false
-	err := r.puller.pull(min(room, 256), r.cfg.PinTTL/3, r.ctx.Done(), func(m *nats.Msg) (bool, error) {
+	err := r.puller.pull(min(room, mostPulled), r.cfg.PinTTL/3, r.ctx.Done(), func(m *nats.Msg) (bool, error) {
 		heard = true
 		mine, err := r.own(m)
 		if err != nil || !mine {
@@ -136,32 +137,42 @@ func (r *laneRun) fetch() error {
 		}
 		return true, r.deal(m)
 	})
-	if err == nil && !heard && r.puller.pin == "" && r.ctx.Err() == nil {
-		return r.inherit()
+	r.busy = r.busy || heard
+	if err == nil && !heard && r.ctx.Err() == nil {
+		return r.lookAfter()
 	}
 	return err
 }
 
-// inherit looks after a queue that nobody owns: a pin comes only with a message, and what the last owner left
-// unfinished counts as delivered until AckWait is over.
-func (r *laneRun) inherit() error {
+// lookAfter asks, when nothing comes, whether something should. A pin comes only with a message, so a queue that
+// nobody owns is inherited here; and what was delivered but reached nobody (an owner that died, an answer that was
+// lost) counts as delivered until AckWait is over, and is asked for again.
+func (r *laneRun) lookAfter() error {
+	owner := r.puller.pin != ""
+	r.mu.Lock()
+	holding := len(r.held) > 0
+	r.mu.Unlock()
+	if owner && (holding || !r.busy) {
+		return nil
+	}
 	consumer, err := r.cfg.JetStream.Consumer(r.ctx, r.cfg.Stream, r.cfg.Durable)
 	if err != nil {
 		return err
 	}
 	info := consumer.CachedInfo()
 	for _, g := range info.PriorityGroups {
-		if g.PinnedClientID != "" {
+		if g.PinnedClientID != "" && !owner {
 			r.heir = false
 			return nil
 		}
 	}
-	if info.NumAckPending > 0 {
+	r.busy = info.NumAckPending > 0
+	if r.busy && (!holding || !r.heir) {
 		if _, err := r.cfg.JetStream.ResetConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil {
 			return fmt.Errorf("reset to the ack floor: %w", err)
 		}
 	}
-	if !r.heir {
+	if !owner && !r.heir {
 		r.heir = true
 		r.workers.Go(func() { r.cfg.TakeOver(r.ctx) })
 	}

@@ -208,7 +208,7 @@ func (e *Engine) StateAt(ctx context.Context, s es.Stream, r es.Range) (StateAt,
 		return at, err
 	}
 	if len(history.Events) == 0 {
-		return at, es.NotFound(s.Category+"_not_found", fmt.Sprintf("there is no %s there at that point", s))
+		return at, es.NotFound(s.Category+"_not_found", fmt.Sprintf("%s has no events up to there", s))
 	}
 	inst := &instance{state: aggregate.New(), seen: map[string]commit{}}
 	if err := inst.add(history.Events); err != nil {

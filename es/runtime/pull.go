@@ -27,9 +27,13 @@ func newPuller(conn *nats.Conn, stream, consumer string) *puller {
 	return &puller{conn: conn, subject: "$JS.API.CONSUMER.MSG.NEXT." + stream + "." + consumer}
 }
 
-// open makes a fresh inbox; answers to earlier requests are no longer heard.
-func (p *puller) open(size int) error {
-	p.in = make(chan *nats.Msg, size+16)
+// mostPulled is the most that one request may ask for.
+const mostPulled = 256
+
+// open makes a fresh inbox; answers to earlier requests are no longer heard. It has room for two requests' answers:
+// what does not fit would be dropped, and counts as delivered.
+func (p *puller) open() error {
+	p.in = make(chan *nats.Msg, 2*mostPulled+16)
 	sub, err := p.conn.ChanSubscribe(p.conn.NewRespInbox()+".*", p.in)
 	p.sub = sub
 	return err
@@ -52,7 +56,7 @@ func (p *puller) abandon() error {
 // come, the request has expired, or stop is closed.
 func (p *puller) pull(n int, wait time.Duration, stop <-chan struct{}, take func(*nats.Msg) (bool, error)) error {
 	if p.sub == nil {
-		if err := p.open(n); err != nil {
+		if err := p.open(); err != nil {
 			return err
 		}
 	}

@@ -164,7 +164,7 @@ func Rebuild(ctx context.Context, nc *nats.Conn, projector string, progress func
 	if err != nil {
 		return err
 	}
-	defer sub.Unsubscribe()
+	defer func() { _ = sub.Unsubscribe() }() // the connection is about to go as well
 	if err := nc.PublishRequest(rebuildSubject, inbox, []byte(projector)); err != nil {
 		return err
 	}

@@ -39,17 +39,17 @@ var AllRoles = []Role{RoleCommands, RoleProjectors, RoleSagas, RoleGateways, Rol
 // Config is what Start needs. Domain, Connect and DataDir must be set.
 type Config struct {
 	Domain     es.Domain
-	Connect    func() (*nats.Conn, error) // opens a connection of its own each time, as a user of the engine's account
-	DataDir    string                     // read models and the node's id
-	Roles      []Role                     // default AllRoles
-	Replicas   int                        // of streams created; default 1
-	Durability es.Durability              // what the connected server's acknowledgement means; default Fast
-	Syncer     *natsstore.Syncer          // of the embedded server with its one replica: makes replies durable; nil: Durability is taken at its word
-	Dev        bool                       // a client's User-Id is believed
-	Delays     map[string]time.Duration   // "<saga>.<timer>" → instead of the saga's own delay
-	Health     func() error               // of the embedded server; nil: none is embedded
-	Logger     *slog.Logger               // default slog.Default()
-	Metrics    *prometheus.Registry       // default a new one
+	Connect    func(...nats.Option) (*nats.Conn, error) // opens a connection of its own each time, as a user of the engine's account
+	DataDir    string                                   // read models and the node's id
+	Roles      []Role                                   // default AllRoles
+	Replicas   int                                      // of streams created; default 1
+	Durability es.Durability                            // what the connected server's acknowledgement means; default Fast
+	Syncer     *natsstore.Syncer                        // of the embedded server with its one replica: makes replies durable; nil: Durability is taken at its word
+	Dev        bool                                     // a client's User-Id is believed
+	Delays     map[string]time.Duration                 // "<saga>.<timer>" → instead of the saga's own delay
+	Health     func() error                             // of the embedded server; nil: none is embedded
+	Logger     *slog.Logger                             // default slog.Default()
+	Metrics    *prometheus.Registry                     // default a new one
 
 	PinTTL  time.Duration // after which a silent owner of a queue is replaced; default 5 s
 	AckWait time.Duration // after which an unacknowledged input is delivered again; default 60 s
@@ -85,10 +85,10 @@ func (c Config) withDefaults() (Config, error) {
 		errs = append(errs, errors.New("the domain has no name"))
 	}
 	if c.Connect == nil {
-		errs = append(errs, errors.New("Connect is missing"))
+		errs = append(errs, errors.New("there is no Connect"))
 	}
 	if c.DataDir == "" {
-		errs = append(errs, errors.New("DataDir is missing"))
+		errs = append(errs, errors.New("there is no DataDir"))
 	}
 	for _, r := range c.Roles {
 		if !slices.Contains(AllRoles, r) {
@@ -131,11 +131,10 @@ func nodeID(dir string) (string, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return "", err
 	}
-	id := "n" + newID()[len(es.EnginePrefix):len(es.EnginePrefix)+8]
+	id := newID() // its beginning is the time: two processes started together would share it
+	id = "n" + id[len(id)-12:]
 	return id, os.WriteFile(file, []byte(id), 0o640)
 }
-
-var errStopping = fmt.Errorf("%w: the engine is stopping", es.ErrTransient)
 
 func detached(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), d)

@@ -228,7 +228,7 @@ func (s *sagaRunner) due(ctx context.Context, key, name, id string) error {
 	if !armed || t.ID != id {
 		return nil
 	}
-	in := es.Recorded{Event: es.Woken{Name: name}, ID: id, Meta: es.Meta{Correlation: p.Correlation, Causation: id, Time: t.At}}
+	in := es.Recorded{Event: es.Woken{Name: name}, ID: id, Meta: es.Meta{Stream: es.Stream{Category: s.saga.Name(), ID: key}, Correlation: p.Correlation, Causation: id, Time: t.At}}
 	if err := s.step(ctx, p, trigger{Kind: "timer", ID: id, Type: name, Time: t.At}, p.Position, nil, in); err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 
 	"github.com/millstream-es/millstream/es"
@@ -44,6 +45,7 @@ func Problem(err error) *es.Problem {
 		return nil
 	}
 	p := &es.Problem{Status: Status(err)}
+	var moved unexpectedVersionError
 	var rejection *es.Rejection
 	var invalid *es.InvalidError
 	switch {
@@ -51,8 +53,8 @@ func Problem(err error) *es.Problem {
 		p.Code, p.Message, p.Pointer = rejection.Code, rejection.Message, rejection.Pointer
 	case errors.As(err, &invalid):
 		p.Code, p.Message, p.Pointer = invalid.Code, invalid.Message, invalid.Pointer
-	case errors.Is(err, errUnexpected):
-		p.Code, p.Message = "conflict", err.Error()
+	case errors.As(err, &moved):
+		p.Code, p.Message = "conflict", moved.Error()
 	case errors.Is(err, es.ErrConflict):
 		p.Code, p.Message = "conflict", "too many writers at once on this stream; try again"
 	case errors.Is(err, es.ErrUnknownOutcome):
@@ -80,3 +82,14 @@ func outcome(err error) es.OutcomeKind {
 	}
 	return es.Failed
 }
+
+// unexpectedVersionError is the conflict of a caller who decided on another version.
+type unexpectedVersionError struct{ expected, found uint64 }
+
+func unexpected(expected, found uint64) error { return unexpectedVersionError{expected, found} }
+
+func (v unexpectedVersionError) Error() string {
+	return fmt.Sprintf("the stream is at version %d, not %d: read it again and decide anew", v.found, v.expected)
+}
+
+func (v unexpectedVersionError) Unwrap() error { return errUnexpected }
