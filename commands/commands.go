@@ -13,11 +13,12 @@ import (
 )
 
 // All lists every aggregate of the domain.
-var All = []es.Aggregate{Orders, Stocks, Payments, Customers}
+var All = []es.Aggregate{Orders, Stocks, Payments, Customers, Mails, Accounts, Transfers}
 
 // Rejections that several aggregates share.
 var (
 	ErrUnknownCurrency  = es.Rejected("unknown_currency", "currency must be a code of ISO 4217, like USD")
+	ErrCurrencyMismatch = es.Rejected("currency_mismatch", "the currency is another one than that of the order or account")
 	ErrTooManyDecimals  = es.Rejected("too_many_decimals", "the amount has more decimals than its currency")
 	ErrAmountOutOfRange = es.Rejected("amount_out_of_range", "the amount is too large")
 	ErrDateOutOfRange   = es.Rejected("date_out_of_range", "the date must lie between the years 1900 and 2999")

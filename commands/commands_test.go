@@ -69,6 +69,11 @@ func TestExamplesCanBePasted(t *testing.T) {
 		"payment/o-1-1 RequestRefund", "payment/o-1-1 RecordRefund",
 		"order/o-2 CreateOrder", "order/o-2 AddOrderItem", "order/o-2 CancelOrder", "stock/p-2 ReleaseStock",
 		"payment/o-2-1 RequestPayment", "payment/o-2-1 RecordPaymentFailure",
+		"mail/o-1 RequestMail", "mail/o-1 RecordMailSent", "mail/o-2 RequestMail", "mail/o-2 RecordMailFailure",
+		"account/a-1 OpenAccount", "account/a-1 DepositMoney", "account/a-1 WithdrawMoney", "account/a-2 OpenAccount",
+		"transfer/t-1 RequestTransfer", "account/a-1 SendTransfer", "account/a-2 ReceiveTransfer", "transfer/t-1 CompleteTransfer",
+		"account/a-1 ReturnTransfer", "transfer/t-2 RequestTransfer", "transfer/t-2 FailTransfer",
+		"account/a-3 OpenAccount", "account/a-3 CloseAccount",
 	} {
 		stream, command, _ := strings.Cut(line, " ")
 		pasted[command] = true
@@ -115,6 +120,18 @@ func TestBadInputIsBlamedOnItsField(t *testing.T) {
 		{"customer", "RegisterCustomer", `{"email":"nobody"}`, "/email"},
 		{"customer", "ChangeCustomerTier", `{"tier":"bronze"}`, "/tier"},
 		{"payment", "RequestPayment", `{"amount":-1}`, "/amount"},
+		{"mail", "RequestMail", `{"kind":"advert"}`, "/kind"},
+		{"mail", "RequestMail", `{"to":"ada@example.com\nBcc: eve@example.com"}`, "/to"},
+		{"account", "OpenAccount", `{"owner":" "}`, "/owner"},
+		{"account", "DepositMoney", `{"amount":0}`, "/amount"},
+		{"account", "DepositMoney", `{"amount":"100"}`, "/amount"},
+		{"account", "DepositMoney", `{"transferId":"t-1"}`, "/transferId"},
+		{"account", "WithdrawMoney", `{"amount":-0.01}`, "/amount"},
+		{"account", "WithdrawMoney", `{"currency":"euro"}`, "/currency"},
+		{"account", "SendTransfer", `{"transferId":"t.1"}`, "/transferId"},
+		{"transfer", "RequestTransfer", `{"amount":0}`, "/amount"},
+		{"transfer", "RequestTransfer", `{"to":"a 2"}`, "/to"},
+		{"transfer", "RequestTransfer", `{"reference":"` + strings.Repeat("x", 141) + `"}`, "/reference"},
 	} {
 		def, err := r.Command(c.category, c.command)
 		if err != nil {
@@ -175,7 +192,8 @@ func TestWhatIsAcceptedWasAllowed(t *testing.T) {
 // repeatable are the commands that mean something new each time.
 func repeatable(c es.Command) bool {
 	switch c.(type) {
-	case commands.ReceiveStock, commands.AddOrderItem, commands.ReserveStock: // refused reservations are decided anew
+	case commands.ReceiveStock, commands.AddOrderItem, commands.DepositMoney, commands.WithdrawMoney,
+		commands.ReserveStock: // refused reservations are decided anew
 		return true
 	}
 	return false
@@ -219,6 +237,25 @@ func anyCommand(category string) *rapid.Generator[es.Command] {
 			all = []es.Command{
 				commands.RegisterCustomer{Name: text}, commands.RenameCustomer{Name: text},
 				commands.ChangeCustomerTier{Tier: []string{"standard", "gold"}[n-1]},
+			}
+		case "mail":
+			kind := []string{commands.MailConfirmation, commands.MailShipped}[n-1]
+			all = []es.Command{
+				commands.RequestMail{Kind: kind, To: rapid.SampledFrom([]string{"a@x", "b@x"}).Draw(t, "to"), CustomerID: "c-1", OrderNumber: "o-1"},
+				commands.RecordMailSent{Kind: kind, MessageID: text}, commands.RecordMailFailure{Kind: kind, Reason: text},
+			}
+		case "account":
+			all = []es.Command{
+				commands.OpenAccount{Owner: "Ada", Currency: "USD"}, commands.CloseAccount{Reason: text},
+				commands.DepositMoney{Amount: dec(amount), Currency: "USD"}, commands.WithdrawMoney{Amount: dec(amount), Currency: "USD"},
+				commands.SendTransfer{TransferID: text, To: "a-2", Amount: dec(amount), Currency: "USD"},
+				commands.ReceiveTransfer{TransferID: text, From: "a-2", Amount: dec(amount), Currency: "USD"},
+				commands.ReturnTransfer{TransferID: text, Reason: text},
+			}
+		case "transfer":
+			all = []es.Command{
+				commands.RequestTransfer{From: "a-1", To: "a-2", Amount: dec(amount), Currency: "USD"},
+				commands.CompleteTransfer{}, commands.FailTransfer{Reason: text},
 			}
 		}
 		return rapid.SampledFrom(all).Draw(t, category)

@@ -111,7 +111,6 @@ var (
 	ErrOrderIDTooLong   = es.Rejected("order_id_too_long", "an order's id has at most 60 characters, so that its payments' ids fit")
 	ErrOrderNotOpen     = es.Rejected("order_not_open", "items can be added only before the order is paid")
 	ErrTooManyItems     = es.Rejected("too_many_items", "an order has at most 500 items")
-	ErrCurrencyMismatch = es.Rejected("currency_mismatch", "the currency is not the order's")
 	ErrUnderpaid        = es.Rejected("order_underpaid", "the payments do not yet reach the order's total")
 	ErrOverpaid         = es.Rejected("order_overpaid", "the payments exceed the order's total")
 	ErrOrderAlreadyPaid = es.Rejected("order_already_paid", "order is already paid")
@@ -248,7 +247,9 @@ func (o Order) markPaid(c MarkOrderPaid) ([]events.Order, error) {
 	case c.Amount.Cmp(o.TotalAmount) > 0:
 		return nil, ErrOverpaid.With("%s is paid, more than the total of %s %s", c.Amount, o.TotalAmount, o.Currency).At("/amount")
 	}
-	return []events.Order{events.OrderPaid{PaymentID: c.PaymentID, Amount: c.Amount}}, nil
+	return []events.Order{events.OrderPaid{
+		PaymentID: c.PaymentID, Amount: c.Amount, CustomerID: o.CustomerID, OrderNumber: o.OrderNumber, Currency: o.Currency,
+	}}, nil
 }
 
 func (o Order) ship(c ShipOrder, m es.Meta) ([]events.Order, error) {
@@ -267,7 +268,9 @@ func (o Order) ship(c ShipOrder, m es.Meta) ([]events.Order, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []events.Order{events.OrderShipped{TrackingNumber: c.TrackingNumber, ShippedAt: at}}, nil
+	return []events.Order{events.OrderShipped{
+		TrackingNumber: c.TrackingNumber, ShippedAt: at, CustomerID: o.CustomerID, OrderNumber: o.OrderNumber,
+	}}, nil
 }
 
 func (o Order) deliver(c DeliverOrder, m es.Meta) ([]events.Order, error) {
@@ -293,7 +296,7 @@ func (o Order) cancel(c CancelOrder) ([]events.Order, error) {
 	case orderCancelled:
 		return nil, nil
 	}
-	return []events.Order{events.OrderCancelled{Reason: c.Reason}}, nil
+	return []events.Order{events.OrderCancelled{Reason: c.Reason, CustomerID: o.CustomerID, OrderNumber: o.OrderNumber}}, nil
 }
 
 // priced computes a line. pointer is the item's place in the command.

@@ -41,10 +41,10 @@ var (
 		OrderDate:       estest.Noon,
 		Payment:         events.OrderPayment{Method: "credit_card", Token: "tok_ok"},
 	}
-	paid      = events.OrderPaid{PaymentID: "o-1-1", Amount: dec("39.98")}
-	shipped   = events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: estest.Noon}
+	paid      = events.OrderPaid{PaymentID: "o-1-1", Amount: dec("39.98"), CustomerID: "c-1", OrderNumber: "o-1", Currency: "USD"}
+	shipped   = events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: estest.Noon, CustomerID: "c-1", OrderNumber: "o-1"}
 	delivered = events.OrderDelivered{DeliveredAt: estest.Noon}
-	cancelled = events.OrderCancelled{Reason: "changed my mind"}
+	cancelled = events.OrderCancelled{Reason: "changed my mind", CustomerID: "c-1", OrderNumber: "o-1"}
 )
 
 func TestAnOrderIsCreatedOnce(t *testing.T) {
@@ -238,7 +238,7 @@ func TestTimesOfShippingAndDelivery(t *testing.T) {
 	t.Parallel()
 	day := estest.Noon.Add(24 * time.Hour)
 	estest.For(t, commands.Orders).Given(created, paid).When(commands.ShipOrder{TrackingNumber: "1Z999", ShippedAt: &day}).
-		Then(events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: day}).
+		Then(events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: day, CustomerID: "c-1", OrderNumber: "o-1"}).
 		And().When(commands.DeliverOrder{DeliveredAt: &day}).Then(events.OrderDelivered{DeliveredAt: day})
 }
 

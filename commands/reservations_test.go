@@ -57,8 +57,8 @@ func TestReservationsStayShallowHoweverTheIdsCome(t *testing.T) {
 	for i := range 20_000 {
 		tree = tree.With(fmt.Sprintf("o-%06d", i), Reservation{stockReserved, 1})
 	}
-	var depth func(n *reservationNode) int
-	depth = func(n *reservationNode) int {
+	var depth func(n *idNode[Reservation]) int
+	depth = func(n *idNode[Reservation]) int {
 		if n == nil {
 			return 0
 		}

@@ -10,6 +10,10 @@ import (
 // clock, no I/O, and Evolve changes nothing that the old value still shows (copy a map or slice before writing).
 //
 // Decide returning no events and no error means: already so (outcome "unchanged").
+//
+// Snapshots are taken of states that come back from JSON as they were: all fields exported, of types that JSON knows.
+// A state whose Evolve makes something else of the same events than before says so with a method StateVersion() int,
+// raised by one, or snapshots of before would still be believed.
 type State[S any, C Command, E Event] interface {
 	Decide(C, Meta) ([]E, error)
 	Evolve(E) S

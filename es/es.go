@@ -104,15 +104,43 @@ type Commit struct {
 	Events   []Recorded // Revision still zero; versions follow on those of Expected
 }
 
+// ValidateTogether reports why commits cannot be stored together. Permanent errors: there are none, two are of one
+// stream, or they are of several commands or times, which as-of reads would tear apart.
+func ValidateTogether(commits []Commit) error {
+	if len(commits) == 0 {
+		return Permanent(errors.New("there is no commit to store"))
+	}
+	var first Recorded
+	seen := map[Stream]bool{}
+	for _, c := range commits {
+		if seen[c.Stream] {
+			return Permanent(fmt.Errorf("two commits of %s cannot be stored together: put their events into one", c.Stream))
+		}
+		seen[c.Stream] = true
+		for _, e := range c.Events {
+			if first.CommandID == "" {
+				first = e
+			}
+			if e.CommandID != first.CommandID || !e.Time.Equal(first.Time) {
+				return Permanent(fmt.Errorf("commits stored together must be of one command at one time: found %s at %s beside %s at %s",
+					e.CommandID, e.Time, first.CommandID, first.Time))
+			}
+		}
+	}
+	return nil
+}
+
 // History is what Load read of one stream.
 type History struct {
 	Events   []Recorded
 	Revision Revision // of the last commit read; 0: nothing was there
+	Before   Recorded // the last event of the commit at Range.After; zero when the stream has no commit there
 }
 
-// Range narrows a Load. The zero value is the whole history.
+// Range narrows a Load. The zero value is the whole history. Commits that were stored together (Log.AppendAll) are
+// read together: what begins up to UpTo is read to its end, so that no reader, of one stream or of all, sees half.
 type Range struct {
-	After Revision  // only commits after this one
+	After Revision  // only commits after this one; who has a state of that revision compares it with History.Before
 	UpTo  Revision  // only commits up to this one; 0: no bound
 	AsOf  time.Time // stops before the first event whose Meta.Time is later; zero: no bound
 }
@@ -122,6 +150,11 @@ type Log interface {
 	// Append stores a commit. ErrConflict: the stream's last revision is not the expected one, nothing was stored.
 	// ErrUnknownOutcome: no answer came, the commit may be stored; reload and look for its command id.
 	Append(ctx context.Context, c Commit) (Revision, error)
+	// AppendAll stores what one command decided on several streams, all or nothing, each commit with its own guard.
+	// The commits' revisions follow on one another in the order given; the last is returned. Errors as those of
+	// Append (ErrConflict: at least one stream has moved on, nothing was stored), those of ValidateTogether, and
+	// InvalidError not_atomic: where this log runs, a power cut could keep half.
+	AppendAll(ctx context.Context, commits ...Commit) (Revision, error)
 	// Load reads a stream's history, whole or not at all, and at least as new as the stream's leader was when
 	// Load began. An unknown stream is an empty History.
 	Load(ctx context.Context, s Stream, r Range) (History, error)

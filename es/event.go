@@ -14,13 +14,14 @@ type EventDef struct {
 	Go      reflect.Type // the newest version's type
 
 	decode func([]byte) (Event, error)
-	up     map[int]func([]byte) ([]byte, error)
+	up     map[int]Upcaster
 }
 
 // Upcaster turns one stored version of an event into the next.
 type Upcaster struct {
-	From int
-	up   func([]byte) ([]byte, error)
+	From     int
+	Old, New reflect.Type // of version From and of what it becomes
+	up       func([]byte) ([]byte, error)
 }
 
 // EventOf defines an event type at its newest version, with an upcaster from every older one.
@@ -35,13 +36,13 @@ func EventOf[E Event](version int, upcasters ...Upcaster) EventDef {
 			err := json.Unmarshal(data, &e)
 			return e, err
 		},
-		up: map[int]func([]byte) ([]byte, error){},
+		up: map[int]Upcaster{},
 	}
 	for _, u := range upcasters {
-		d.up[u.From] = u.up
+		d.up[u.From] = u
 	}
 	for v := 1; v < version; v++ {
-		if d.up[v] == nil {
+		if d.up[v].up == nil {
 			panic(fmt.Sprintf("event %s: version %d has no upcaster to version %d", d.Type, v, v+1))
 		}
 	}
@@ -50,7 +51,7 @@ func EventOf[E Event](version int, upcasters ...Upcaster) EventDef {
 
 // Upcast makes the step from a stored version to the next one, from Go type to Go type.
 func Upcast[Old, New any](from int, f func(Old) (New, error)) Upcaster {
-	return Upcaster{From: from, up: func(data []byte) ([]byte, error) {
+	return Upcaster{From: from, Old: reflect.TypeFor[Old](), New: reflect.TypeFor[New](), up: func(data []byte) ([]byte, error) {
 		var old Old
 		if err := json.Unmarshal(data, &old); err != nil {
 			return nil, err
@@ -63,6 +64,9 @@ func Upcast[Old, New any](from int, f func(Old) (New, error)) Upcaster {
 	}}
 }
 
+// Upcaster is the step from an older version to the next; versions 1 to Version-1 have one.
+func (d EventDef) Upcaster(from int) Upcaster { return d.up[from] }
+
 // Decode reads an event stored at version and brings it to the newest. Permanent errors: a version from the
 // future, data that does not fit.
 func (d EventDef) Decode(version int, data []byte) (Event, error) {
@@ -71,7 +75,7 @@ func (d EventDef) Decode(version int, data []byte) (Event, error) {
 	}
 	for v := version; v < d.Version; v++ {
 		var err error
-		if data, err = d.up[v](data); err != nil {
+		if data, err = d.up[v].up(data); err != nil {
 			return nil, Permanent(fmt.Errorf("event %s: upcast from version %d: %w", d.Type, v, err))
 		}
 	}

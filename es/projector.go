@@ -29,6 +29,9 @@ type Projector struct {
 	Schema   string // CREATE TABLE … statements, run once on an empty file
 	Interest Interest
 	Apply    func(ctx context.Context, tx Tx, r Recorded) error
+	// Check, when it is there, is tried on an empty scratch database before the model is opened. It finds what a
+	// compiler would in a projector made of text, and leaves nothing behind that matters.
+	Check func(ctx context.Context, tx Tx) error
 }
 
 // Key names the projector at its version and schema ("orders-v3-1f2e3d4c"): another key is another file.

@@ -1,6 +1,9 @@
 package es
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"fmt"
+)
 
 // OutcomeKind is what became of a command.
 type OutcomeKind string
@@ -31,6 +34,27 @@ type Request struct {
 	Data     json.RawMessage // its JSON body
 	Meta     Meta            // Stream is set; CommandID may be empty, Time and RequestHash are stamped by the engine
 	Expected *uint64         // the version the caller decided on; nil: any
+}
+
+// Requests makes of effects that are Send what the engine's ExecuteAll takes; meta (command id, user, correlation) is
+// that of all of them.
+//
+//	es.Requests(es.Meta{CommandID: "t-1"}, accounts.To("a", Withdraw{5}), accounts.To("b", Deposit{5}))
+func Requests(meta Meta, sends ...Effect) ([]Request, error) {
+	requests := make([]Request, len(sends))
+	for i, e := range sends {
+		send, ok := e.(Send)
+		if !ok {
+			return nil, Permanent(fmt.Errorf("effect %d is a %T: only commands can be requested", i+1, e))
+		}
+		data, err := json.Marshal(send.Command)
+		if err != nil {
+			return nil, Permanent(fmt.Errorf("command %s: %w", send.Command.CommandType(), err))
+		}
+		requests[i] = Request{Type: send.Command.CommandType(), Data: data, Meta: meta}
+		requests[i].Meta.Stream = send.Stream
+	}
+	return requests, nil
 }
 
 // Reply answers a command, the same JSON at every door.

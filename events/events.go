@@ -29,4 +29,19 @@ var All = []es.EventDef{
 	es.EventOf[CustomerRegistered](1),
 	es.EventOf[CustomerRenamed](1),
 	es.EventOf[CustomerTierChanged](1),
+
+	es.EventOf[MailRequested](1),
+	es.EventOf[MailSent](1),
+	es.EventOf[MailFailed](1),
+
+	es.EventOf[AccountOpened](1),
+	es.EventOf[MoneyDeposited](1),
+	es.EventOf[MoneyWithdrawn](1),
+	es.EventOf[MoneyReturned](1),
+	es.EventOf[TransferRefused](1),
+	es.EventOf[AccountClosed](1),
+
+	es.EventOf[TransferRequested](1),
+	es.EventOf[TransferCompleted](1),
+	es.EventOf[TransferFailed](1),
 }

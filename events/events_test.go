@@ -51,10 +51,10 @@ var samples = []es.Event{
 		Item:        events.OrderItem{ProductID: "p-3", Quantity: 3, Price: money.MustParse("1.5"), TaxRate: money.MustParse("0.07"), TotalPrice: money.MustParse("4.82")},
 		TotalAmount: money.MustParse("56.7"),
 	},
-	events.OrderPaid{PaymentID: "o-1-1", Amount: money.MustParse("56.7")},
-	events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: noon},
+	events.OrderPaid{PaymentID: "o-1-1", Amount: money.MustParse("56.7"), CustomerID: "c-1", OrderNumber: "10248", Currency: "USD"},
+	events.OrderShipped{TrackingNumber: "1Z999", ShippedAt: noon, CustomerID: "c-1", OrderNumber: "10248"},
 	events.OrderDelivered{DeliveredAt: noon.Add(36 * time.Hour)},
-	events.OrderCancelled{Reason: "changed my mind"},
+	events.OrderCancelled{Reason: "changed my mind", CustomerID: "c-1", OrderNumber: "10248"},
 
 	events.StockReceived{Quantity: 100},
 	events.StockReserved{OrderID: "o-1", Quantity: 2},
@@ -71,6 +71,22 @@ var samples = []es.Event{
 	events.CustomerRegistered{Name: "Ada Lovelace", Email: "ada@example.com", Phone: "+44 20 7946 0000"},
 	events.CustomerRenamed{Name: "Ada King"},
 	events.CustomerTierChanged{Tier: "silver"},
+
+	events.MailRequested{Kind: "confirmation", To: "ada@example.com", Name: "Ada Lovelace", CustomerID: "c-1", OrderNumber: "10248",
+		Amount: money.MustParse("56.7"), Currency: "USD", TrackingNumber: "1Z999", Reason: "changed my mind"},
+	events.MailSent{Kind: "confirmation", MessageID: "4711@example.com"},
+	events.MailFailed{Kind: "shipped", Reason: "550 no such user"},
+
+	events.AccountOpened{AccountID: "a-1", Owner: "Ada Lovelace", Currency: "EUR"},
+	events.MoneyDeposited{Amount: money.MustParse("100"), Currency: "EUR", Reference: "salary", TransferID: "t-1", Counterparty: "a-2", Balance: money.MustParse("112.5")},
+	events.MoneyWithdrawn{Amount: money.MustParse("12.34"), Currency: "EUR", Reference: "rent", TransferID: "t-2", Counterparty: "a-3", Balance: money.MustParse("100.16")},
+	events.MoneyReturned{TransferID: "t-2", Amount: money.MustParse("12.34"), Currency: "EUR", Reason: "account a-3 is closed", Balance: money.MustParse("112.5")},
+	events.TransferRefused{TransferID: "t-3", Code: "insufficient_funds", Reason: "112.50 EUR is there"},
+	events.AccountClosed{Reason: "moved to another bank"},
+
+	events.TransferRequested{From: "a-1", To: "a-2", Amount: money.MustParse("12.34"), Currency: "EUR", Reference: "rent"},
+	events.TransferCompleted{},
+	events.TransferFailed{Reason: "account a-3 is closed"},
 }
 
 func TestEveryEventHasASampleWithEveryFieldSet(t *testing.T) {

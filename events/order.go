@@ -64,12 +64,21 @@ type OrderItemAdded struct {
 type OrderPaid struct {
 	PaymentID string        `json:"paymentId"` // of the payment that completed it
 	Amount    money.Decimal `json:"amount"`    // of all payments, which is the order's total
+
+	// Told again here, for those who see only this event; empty in events from before they were.
+	CustomerID  string `json:"customerId,omitempty"`
+	OrderNumber string `json:"orderNumber,omitempty"`
+	Currency    string `json:"currency,omitempty"`
 }
 
 // OrderShipped: the goods left the house.
 type OrderShipped struct {
 	TrackingNumber string    `json:"trackingNumber"`
 	ShippedAt      time.Time `json:"shippedAt"`
+
+	// Told again here, for those who see only this event; empty in events from before they were.
+	CustomerID  string `json:"customerId,omitempty"`
+	OrderNumber string `json:"orderNumber,omitempty"`
 }
 
 // OrderDelivered: the goods arrived.
@@ -80,6 +89,10 @@ type OrderDelivered struct {
 // OrderCancelled: the order will not be shipped.
 type OrderCancelled struct {
 	Reason string `json:"reason"`
+
+	// Told again here, for those who see only this event; empty in events from before they were.
+	CustomerID  string `json:"customerId,omitempty"`
+	OrderNumber string `json:"orderNumber,omitempty"`
 }
 
 // The names on the wire. They never change.

@@ -7,4 +7,5 @@ import "github.com/millstream-es/millstream/es"
 // All lists every gateway of the domain.
 var All = []es.Gateway{
 	Payments(),
+	Mails(),
 }

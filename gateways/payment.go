@@ -38,6 +38,9 @@ func Payments() es.Gateway {
 				events.StockReleased{}, events.StockShipped{},
 				events.PaymentProcessed{}, events.PaymentFailed{}, events.PaymentRefunded{},
 				events.CustomerRegistered{}, events.CustomerRenamed{}, events.CustomerTierChanged{},
+				events.AccountOpened{}, events.MoneyDeposited{}, events.MoneyWithdrawn{}, events.MoneyReturned{}, events.TransferRefused{},
+				events.AccountClosed{}, events.TransferRequested{}, events.TransferCompleted{}, events.TransferFailed{},
+				events.MailRequested{}, events.MailSent{}, events.MailFailed{},
 			},
 		},
 		Deliver: func(ctx context.Context, r es.Recorded, key string) ([]es.Effect, error) {

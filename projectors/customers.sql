@@ -19,3 +19,17 @@ CREATE TABLE customer_values (
 	refunded    INTEGER NOT NULL, -- minor units
 	PRIMARY KEY (customer_id, currency)
 ) STRICT, WITHOUT ROWID;
+
+CREATE TABLE customer_orders (
+	order_id     TEXT PRIMARY KEY,
+	customer_id  TEXT NOT NULL REFERENCES customers,
+	order_number TEXT NOT NULL,
+	status       TEXT NOT NULL CHECK (status IN ('CREATED', 'PAID', 'SHIPPED', 'DELIVERED', 'CANCELLED')),
+	currency     TEXT NOT NULL,
+	total_amount INTEGER NOT NULL, -- minor units of currency
+	order_date   TEXT NOT NULL,
+	updated_at   TEXT NOT NULL,
+	revision     INTEGER NOT NULL -- of the order's last event
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX customer_orders_by_status ON customer_orders (customer_id, status, order_date, order_id);

@@ -15,3 +15,5 @@ CREATE TABLE payments (
 	version        INTEGER NOT NULL,
 	revision       INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+CREATE INDEX payments_by_customer ON payments (customer_id, created_at, payment_id);

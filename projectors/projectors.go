@@ -13,7 +13,7 @@ import (
 )
 
 // All lists every projector of the domain.
-var All = []es.Projector{Orders, Customers, Stock, Payments, Audit}
+var All = []es.Projector{Orders, Customers, Stock, Payments, Sales, Accounts, Search, Mails, Audit}
 
 // minor returns an amount in minor units. An event with an unknown currency or too many decimals got past the
 // command that should have refused it: permanent.

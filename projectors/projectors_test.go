@@ -192,6 +192,24 @@ func TestCustomers(t *testing.T) {
 		"c-2 | EUR | 1 | 0 | 0")
 }
 
+func TestOrdersOfCustomers(t *testing.T) {
+	t.Parallel()
+	m := fold(t, projectors.Customers, record(
+		created("o-1", "c-1", "USD"), created("o-2", "c-1", "USD"), created("o-3", "c-1", "USD"), created("o-4", "c-2", "EUR"),
+		in{"order/o-1", events.OrderItemAdded{TotalAmount: amount("60.5")}},
+		in{"order/o-1", events.OrderPaid{}},
+		in{"order/o-1", events.OrderShipped{}},
+		in{"order/o-1", events.OrderDelivered{}},
+		in{"order/o-2", events.OrderCancelled{}},
+		in{"order/o-4", events.OrderPaid{}},
+	))
+	wantRows(t, m, `SELECT order_id, customer_id, order_number, status, currency, total_amount, order_date, revision FROM customer_orders ORDER BY 1`,
+		"o-1 | c-1 | N-o-1 | DELIVERED | USD | 6050 | 2026-03-01T12:00:00.000000000Z | 8",
+		"o-2 | c-1 | N-o-2 | CANCELLED | USD | 5188 | 2026-03-01T12:00:00.000000000Z | 9",
+		"o-3 | c-1 | N-o-3 | CREATED | USD | 5188 | 2026-03-01T12:00:00.000000000Z | 3",
+		"o-4 | c-2 | N-o-4 | PAID | EUR | 5188 | 2026-03-01T12:00:00.000000000Z | 10")
+}
+
 func TestStock(t *testing.T) {
 	t.Parallel()
 	m := fold(t, projectors.Stock, record(
@@ -205,9 +223,22 @@ func TestStock(t *testing.T) {
 		in{"stock/p-1", events.StockReleased{OrderID: "o-9"}},
 		in{"stock/p-2", events.StockReservationRejected{OrderID: "o-1", Quantity: 1}},
 	))
-	wantRows(t, m, `SELECT product_id, on_hand, reserved, version, revision FROM stock ORDER BY 1`,
-		"p-1 | 70 | 15 | 8 | 8", "p-2 | 0 | 0 | 1 | 9")
+	wantRows(t, m, `SELECT product_id, on_hand, reserved, received, shipped, missed, version, revision FROM stock ORDER BY 1`,
+		"p-1 | 70 | 15 | 100 | 30 | 0 | 8 | 8", "p-2 | 0 | 0 | 0 | 0 | 1 | 1 | 9")
 	wantRows(t, m, `SELECT * FROM reservations`, "p-1 | o-1 | 15")
+}
+
+func TestMissedIsWhatRefusedReservationsLackedSinceTheLastDelivery(t *testing.T) {
+	t.Parallel()
+	facts := []in{
+		{"stock/p-1", events.StockReceived{Quantity: 10}},
+		{"stock/p-1", events.StockReserved{OrderID: "o-1", Quantity: 8}},
+		{"stock/p-1", events.StockReservationRejected{OrderID: "o-1", Quantity: 13, Available: 2}}, // holds 8, lacks 3
+		{"stock/p-1", events.StockReservationRejected{OrderID: "o-2", Quantity: 7, Available: 2}},
+	}
+	wantRows(t, fold(t, projectors.Stock, record(facts...)), `SELECT missed FROM stock`, "8")
+	facts = append(facts, in{"stock/p-1", events.StockReceived{Quantity: 1}})
+	wantRows(t, fold(t, projectors.Stock, record(facts...)), `SELECT on_hand, received, missed FROM stock`, "11 | 11 | 0")
 }
 
 // Whatever happens to the reservations, reserved is their sum and on hand what came in minus what was shipped.

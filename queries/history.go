@@ -42,6 +42,9 @@ var (
 	CustomerHistory = historyOf("customer", "/customers/{id}/history", ErrCustomerNotFound)
 	StockHistory    = historyOf("stock", "/stock/{id}/history", ErrStockNotFound)
 	PaymentHistory  = historyOf("payment", "/payments/{id}/history", ErrPaymentNotFound)
+	AccountHistory  = historyOf("account", "/accounts/{id}/history", ErrAccountNotFound)
+	TransferHistory = historyOf("transfer", "/transfers/{id}/history", ErrTransferNotFound)
+	MailHistory     = historyOf("mail", "/mails/{id}/history", ErrMailNotFound)
 )
 
 func historyOf(category, path string, notFound *es.Rejection) es.Query[HistoryParams, History] {

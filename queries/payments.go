@@ -49,15 +49,16 @@ var PaymentByID = es.Query[PaymentByIDParams, Payment]{
 		if err := checkID(p.PaymentID, "paymentId"); err != nil {
 			return Payment{}, err
 		}
-		payment, err := scanPayment(db.QueryRowContext(ctx, `SELECT payment_id, order_id, customer_id, status, amount, currency, method,
-				transaction_id, refund_id, reason, created_at, updated_at, version, revision
-			FROM payments WHERE payment_id = ?`, p.PaymentID))
+		payment, err := scanPayment(db.QueryRowContext(ctx, selectPayments+` WHERE payment_id = ?`, p.PaymentID))
 		if errors.Is(err, sql.ErrNoRows) {
 			return Payment{}, ErrPaymentNotFound.With("payment %q does not exist", p.PaymentID)
 		}
 		return payment, err
 	},
 }
+
+const selectPayments = `SELECT payment_id, order_id, customer_id, status, amount, currency, method,
+	transaction_id, refund_id, reason, created_at, updated_at, version, revision FROM payments`
 
 func scanPayment(row scanner) (Payment, error) {
 	var p Payment

@@ -16,11 +16,13 @@ import (
 
 // All lists every query of the domain.
 var All = []es.QueryDef{
-	OrderByID, OrderList, CustomerOrders,
-	CustomerByID, CustomerList,
-	StockByProduct, StockList,
+	OrderByID, OrderList, CustomerOrders, OrderSearch,
+	CustomerByID, CustomerList, CustomerOverviewByID, CustomerPayments,
+	StockByProduct, StockList, InventoryStatus,
 	PaymentByID,
-	OrderHistory, CustomerHistory, StockHistory, PaymentHistory,
+	AccountByID, AccountList, AccountTransactions, TransferByID,
+	MailList,
+	OrderHistory, CustomerHistory, StockHistory, PaymentHistory, AccountHistory, TransferHistory, MailHistory,
 }
 
 // ListParams is a place in a list.
@@ -71,6 +73,29 @@ func readCursor(text, kind string, n int) ([]string, error) {
 		return nil, badCursor()
 	}
 	return parts[1:], nil
+}
+
+// newestFirst returns where a list that runs back in time goes on: before the time and the ids of a cursor, or before
+// anything there can be.
+func newestFirst(text, kind string, ids int) ([]string, error) {
+	after, err := readCursor(text, kind, 1+ids)
+	if err != nil {
+		return nil, err
+	}
+	if after == nil {
+		after = make([]string, 1+ids)
+		after[0] = "A" // sorts after every digit, so after every time
+		return after, nil
+	}
+	if _, err := time.Parse(timeLayout, after[0]); err != nil {
+		return nil, badCursor()
+	}
+	for _, id := range after[1:] {
+		if !es.ValidID(id) {
+			return nil, badCursor()
+		}
+	}
+	return after, nil
 }
 
 func badCursor() error {

@@ -244,11 +244,13 @@ func TestWhatIsNotThereIsNotFound(t *testing.T) {
 		{queries.CustomerByID, queries.CustomerByIDParams{CustomerID: "x"}, "customer_not_found"},
 		{queries.StockByProduct, queries.StockByProductParams{ProductID: "x"}, "stock_not_found"},
 		{queries.PaymentByID, queries.PaymentByIDParams{PaymentID: "x"}, "payment_not_found"},
+		{queries.CustomerOverviewByID, queries.CustomerByIDParams{CustomerID: "x"}, "customer_not_found"},
 		{queries.OrderHistory, queries.HistoryParams{ID: "x"}, "order_not_found"},
 		{queries.OrderHistory, queries.HistoryParams{ID: "p-1"}, "order_not_found"},
 		{queries.CustomerHistory, queries.HistoryParams{ID: "x"}, "customer_not_found"},
 		{queries.StockHistory, queries.HistoryParams{ID: "x"}, "stock_not_found"},
 		{queries.PaymentHistory, queries.HistoryParams{ID: "x"}, "payment_not_found"},
+		{queries.MailHistory, queries.HistoryParams{ID: "x"}, "mail_not_found"},
 	} {
 		_, err := c.query.AskAny(t.Context(), h[c.query.ProjectorName()].DB(), c.params)
 		var rejection *es.Rejection
@@ -284,6 +286,17 @@ func TestBadParametersAreBlamedByName(t *testing.T) {
 		{queries.StockByProduct, queries.StockByProductParams{ProductID: "*"}, "bad_id", "/productId"},
 		{queries.StockList, queries.ListParams{Cursor: "c3RvY2t8"}, "malformed", "/cursor"}, // "stock|"
 		{queries.PaymentByID, queries.PaymentByIDParams{PaymentID: strings.Repeat("x", 65)}, "bad_id", "/paymentId"},
+		{queries.InventoryStatus, queries.InventoryParams{Below: -1}, "schema", "/below"},
+		{queries.InventoryStatus, queries.InventoryParams{Cursor: foreign}, "malformed", "/cursor"},
+		{queries.InventoryStatus, queries.InventoryParams{Limit: 201}, "schema", "/limit"},
+		{queries.CustomerOverviewByID, queries.CustomerByIDParams{CustomerID: "'"}, "bad_id", "/customerId"},
+		{queries.CustomerPayments, queries.CustomerPaymentsParams{CustomerID: "'"}, "bad_id", "/customerId"},
+		{queries.CustomerPayments, queries.CustomerPaymentsParams{CustomerID: "c-1", Cursor: badDate}, "malformed", "/cursor"},
+		{queries.MailList, queries.MailListParams{OrderID: "o.1"}, "bad_id", "/orderId"},
+		{queries.MailList, queries.MailListParams{Status: "sent"}, "schema", "/status"},
+		{queries.MailList, queries.MailListParams{Cursor: badDate}, "malformed", "/cursor"},
+		{queries.OrderSearch, queries.SearchParams{Q: "x", Cursor: foreign}, "malformed", "/cursor"},
+		{queries.OrderSearch, queries.SearchParams{Q: "x", Limit: 201}, "schema", "/limit"},
 		{queries.StockHistory, queries.HistoryParams{ID: "../x"}, "bad_id", "/id"},
 		{queries.StockHistory, queries.HistoryParams{ID: "p-1", Cursor: foreign}, "malformed", "/cursor"},
 	} {
@@ -380,7 +393,7 @@ func FuzzCursor(f *testing.F) {
 		f.Add(base64.RawURLEncoding.EncodeToString([]byte(seed)))
 	}
 	f.Fuzz(func(t *testing.T, cursor string) {
-		for _, q := range []es.QueryDef{queries.OrderList, queries.CustomerList, queries.OrderHistory} {
+		for _, q := range []es.QueryDef{queries.OrderList, queries.CustomerList, queries.OrderHistory, queries.InventoryStatus, queries.MailList} {
 			params := reflect.New(q.Params()).Elem()
 			params.FieldByName("Cursor").SetString(cursor)
 			if id := params.FieldByName("ID"); id.IsValid() {

@@ -39,6 +39,9 @@ var Fulfilments = es.DefineSaga[Fulfilment](fulfilmentName, es.Interest{
 		events.StockReceived{}, events.StockReleased{}, events.StockShipped{},
 		events.PaymentRequested{}, events.RefundRequested{},
 		events.CustomerRegistered{}, events.CustomerRenamed{}, events.CustomerTierChanged{},
+		events.AccountOpened{}, events.MoneyDeposited{}, events.MoneyWithdrawn{}, events.MoneyReturned{}, events.TransferRefused{},
+		events.AccountClosed{}, events.TransferRequested{}, events.TransferCompleted{}, events.TransferFailed{},
+		events.MailRequested{}, events.MailSent{}, events.MailFailed{},
 	},
 }, orderOf)
 

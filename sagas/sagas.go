@@ -14,6 +14,8 @@ import (
 var All = []es.Saga{
 	Fulfilments,
 	Tiers,
+	Mailings,
+	Transfers,
 }
 
 // wakeRetry is the timer after which a saga sends again what it cannot do without and the machinery failed to do.

@@ -25,6 +25,9 @@ var Tiers = es.DefineSaga[Tier](tierName, es.Interest{
 		events.StockReleased{}, events.StockShipped{},
 		events.PaymentRequested{}, events.PaymentFailed{}, events.RefundRequested{},
 		events.CustomerRenamed{}, events.CustomerTierChanged{},
+		events.AccountOpened{}, events.MoneyDeposited{}, events.MoneyWithdrawn{}, events.MoneyReturned{}, events.TransferRefused{},
+		events.AccountClosed{}, events.TransferRequested{}, events.TransferCompleted{}, events.TransferFailed{},
+		events.MailRequested{}, events.MailSent{}, events.MailFailed{},
 	},
 }, customerOf)
 

@@ -59,7 +59,7 @@ func newShop(rt *rapid.T) *shop {
 	s := &shop{rt: rt, received: map[string]int64{}}
 	domain := es.Domain{Name: "test", Events: events.All, Aggregates: commands.All}
 	for _, saga := range sagas.All {
-		u := &unreliable{Saga: saga, shop: s, failing: s.pick("failing", 2) == 0, ended: map[string]bool{}, lost: map[string]es.Send{}}
+		u := &unreliable{Saga: saga, pick: s.pick, failing: s.pick("failing", 2) == 0, ended: map[string]bool{}, lost: map[string]es.Send{}}
 		s.sagas = append(s.sagas, u)
 		domain.Sagas = append(domain.Sagas, u)
 	}
@@ -126,7 +126,7 @@ func (s *shop) act() {
 	case 6:
 		s.send(order, commands.DeliverOrder{})
 	case 7:
-		s.send(commands.Customers.Stream(s.one("customer", shopCustomers)), commands.RegisterCustomer{Name: "Ada"})
+		s.send(commands.Customers.Stream(s.one("customer", shopCustomers)), commands.RegisterCustomer{Name: "Ada", Email: s.one("address", []string{"", "ada@example.com"})})
 	case 8:
 		s.receive(s.one("product", shopProducts))
 	case 9:
@@ -213,6 +213,7 @@ func (s *shop) check() {
 			}
 		}
 		s.checkPayments(id, o)
+		s.checkMails(id, o)
 	}
 	for _, p := range shopProducts {
 		stock := s.world.State(commands.Stocks.Stream(p)).(commands.Stock)
@@ -277,6 +278,28 @@ func (s *shop) checkPayments(orderID string, o commands.Order) {
 	}
 }
 
+// checkMails: a customer with an address was told whatever became of the order, and nobody else was.
+func (s *shop) checkMails(orderID string, o commands.Order) {
+	want, letters := map[string]bool{}, s.world.State(commands.Mails.Stream(orderID)).(commands.Mail).Letters
+	if s.world.State(commands.Customers.Stream(o.CustomerID)).(commands.Customer).Email != "" {
+		for _, r := range s.world.History(commands.Orders.Stream(orderID)) {
+			switch r.Event.(type) {
+			case events.OrderPaid:
+				want[commands.MailConfirmation] = true
+			case events.OrderShipped:
+				want[commands.MailShipped] = true
+			case events.OrderCancelled:
+				want[commands.MailCancelled] = true
+			}
+		}
+	}
+	for _, kind := range []string{commands.MailConfirmation, commands.MailShipped, commands.MailCancelled} {
+		if _, asked := letters[kind]; asked != want[kind] {
+			s.rt.Errorf("order %s is %s: its %s mail was requested: %t", orderID, o.Status, kind, asked)
+		}
+	}
+}
+
 func tierOf(sums map[string]money.Decimal) string {
 	best := money.Decimal{}
 	for _, sum := range sums {
@@ -299,10 +322,11 @@ func tierOf(sums map[string]money.Decimal) string {
 // the last transition of each process said Done.
 type unreliable struct {
 	es.Saga
-	shop    *shop
+	pick    func(label string, n int) int
 	failing bool
 	ended   map[string]bool
 	lost    map[string]es.Send // by the id of the stream that the command was sent to instead
+	sent    []es.Send
 }
 
 func (u *unreliable) React(state json.RawMessage, inputs ...es.Recorded) (json.RawMessage, []es.Effect, error) {
@@ -318,20 +342,25 @@ func (u *unreliable) React(state json.RawMessage, inputs ...es.Recorded) (json.R
 	}
 	effects = slices.Clone(effects)
 	for i, e := range effects {
-		if send, ok := e.(es.Send); ok && u.failing && u.shop.pick("lose", 12) == 0 {
+		send, ok := e.(es.Send)
+		if ok {
+			u.sent = append(u.sent, send)
+		}
+		if ok && u.failing && u.pick("lose", 12) == 0 {
 			nowhere := fmt.Sprintf("lost-%d", len(u.lost))
 			u.lost[nowhere] = send
 			effects[i] = commands.Customers.To(nowhere, commands.RenameCustomer{Name: "nobody"})
 		}
 	}
-	var key struct{ Order, Customer string }
+	var key struct{ Order, Customer, Transfer string }
 	if err := json.Unmarshal(next, &key); err != nil {
 		return nil, nil, err
 	}
 	if key.Order != "" {
 		key.Customer = ""
 	}
-	u.ended[key.Order+key.Customer] = slices.Contains(effects, es.Effect(es.Done{}))
+	process := key.Order + key.Customer + key.Transfer
+	u.ended[process] = slices.Contains(effects, es.Effect(es.Done{})) || u.ended[process] && len(effects) == 0
 	return next, effects, nil
 }
 
@@ -340,9 +369,9 @@ func (u *unreliable) garble(o es.Outcome) es.Outcome {
 	if lost {
 		o = es.Outcome{Target: send.Stream, CommandType: send.Command.CommandType(), Command: send.Command}
 	}
-	if lost || u.failing && u.shop.pick("garble", 12) == 0 {
+	if lost || u.failing && u.pick("garble", 12) == 0 {
 		kinds := []es.OutcomeKind{es.Failed, es.UnknownOutcome, es.Conflict}
-		o.Reply = es.Reply{Outcome: kinds[u.shop.pick("kind", len(kinds))]}
+		o.Reply = es.Reply{Outcome: kinds[u.pick("kind", len(kinds))]}
 	}
 	return o
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -12,6 +13,7 @@ import (
 	kongcompletion "github.com/jotaen/kong-completion"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
 )
 
 // Config is every verb and every setting. A flag wins over the environment (MILLSTREAM_DATA for --data), which wins
@@ -26,6 +28,13 @@ type Config struct {
 	Import      importCmd                 `cmd:"" help:"Send commands in bulk from a file of JSON lines."`
 	Send        sendCmd                   `cmd:"" help:"Send one command and print its reply."`
 	Projections projectionsCmd            `cmd:"" help:"Work on read models."`
+	Deadletters deadLettersCmd            `cmd:"" help:"Look at messages that were put aside, and retry, correct or drop them."`
+	Query       queryCmd                  `cmd:"" help:"Ask a read model in SQL, as it is or as it was."`
+	Project     projectCmd                `cmd:"" help:"Make a SQLite file of the log by a projector written in SQL."`
+	History     historyCmd                `cmd:"" help:"Print what happened to one aggregate: who, when, what, caused by."`
+	Trace       traceCmd                  `cmd:"" help:"Print one story as a tree: commands, events and saga transitions."`
+	Export      exportCmd                 `cmd:"" help:"Write the log, or a part of it, to a file with a proof that nothing is missing."`
+	Schema      schemaCmd                 `cmd:"" help:"Look at events and commands, and compare them with the running system's."`
 	Version     versionCmd                `cmd:"" help:"Print the version."`
 	Completion  kongcompletion.Completion `cmd:"" help:"Print how to switch on completion in a shell."`
 }
@@ -36,6 +45,7 @@ type nodeFlags struct {
 	HTTP       string                   `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where HTTP listens; port 0 picks one."`
 	HTTPOpen   bool                     `name:"http-open" help:"Let HTTP listen on addresses that are not loopback, although nobody who comes in is asked who they are."`
 	Wake       map[string]time.Duration `placeholder:"SAGA.TIMER=TIME" help:"Another time-out for a saga's timer, such as fulfilment.payment=2s; may be repeated."`
+	Park       []string                 `placeholder:"CONSUMER,…" help:"Consumers, such as commands, whose later messages for an aggregate wait behind one that was put aside, until that is retried, resent or dropped. The same on every process."`
 	JSON       bool                     `name:"json" help:"Print one line of JSON when ready, instead of text."`
 	DrainDelay time.Duration            `default:"0s" help:"How long /readyz says no before HTTP stops, for a load balancer to look elsewhere."`
 	Gateways   kong.Plugins             `embed:""`
@@ -68,6 +78,11 @@ func (c *Config) check(verb string, domain es.Domain) error {
 
 func (n nodeFlags) check(domain es.Domain) error {
 	errs := []error{address("http", n.HTTP, n.HTTPOpen)}
+	for _, g := range domain.Gateways {
+		if settings, ok := g.Settings.(interface{ Validate() error }); ok {
+			errs = append(errs, settings.Validate())
+		}
+	}
 	for name, after := range n.Wake {
 		saga, timer, _ := strings.Cut(name, ".")
 		if !hasSaga(domain, saga) || timer == "" {
@@ -75,6 +90,11 @@ func (n nodeFlags) check(domain es.Domain) error {
 		}
 		if after <= 0 {
 			errs = append(errs, fmt.Errorf("--wake %s: the time must be above zero, not %s", name, after))
+		}
+	}
+	for _, name := range n.Park {
+		if known := runtime.Consumers(domain); !slices.Contains(known, name) {
+			errs = append(errs, fmt.Errorf("--park %s: expected one of the consumers %s", name, strings.Join(known, ", ")))
 		}
 	}
 	return errors.Join(errs...)

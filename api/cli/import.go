@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"time"
 
@@ -14,10 +15,12 @@ import (
 type importCmd struct {
 	File        string        `arg:"" help:"File of JSON lines; - reads standard input."`
 	Concurrency int           `default:"64" help:"Commands in flight. Those of one stream go one after the other, in the file's order."`
-	Timeout     time.Duration `default:"10s" help:"How long to wait for one answer."`
+	Timeout     time.Duration `default:"15s" help:"How long to wait for one answer; the engine itself gives up after 10 s."`
 	Patience    time.Duration `default:"1m" help:"How long a line is sent again during an outage."`
 	JSON        bool          `name:"json" help:"Print faults and the summary as JSON."`
 	Progress    bool          `default:"true" negatable:"" help:"Show a progress bar on a terminal."`
+	Events      bool          `help:"The file is an archive that export wrote: restore its events into an empty log."`
+	restoreFlags
 	clientFlags
 }
 
@@ -26,11 +29,15 @@ func (importCmd) Help() string {
 	return `One command a line: {"stream":"order/o-1","type":"CreateOrder","id":"…","data":{…}}; "user" and "correlation" may follow.
 Without an id one is made from the line, so an import that broke off is simply run again: what was taken before is not taken twice.
 Lines of one stream keep their order, others go side by side; {"wait":true} alone on a line waits for all above it.
-A line that is not taken is reported by its number on standard error, and the rest goes on.`
+A line that is not taken is reported by its number on standard error, and the rest goes on.
+With --events the file is an archive of ` + "`export`" + `, checked against its proof before anything is written; no engine may be running.`
 }
 
 // Run is called by kong.
-func (c *importCmd) Run(ctx context.Context, a *app) error {
+func (c *importCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
+	if c.Events {
+		return c.restore(ctx, a, log)
+	}
 	in, size := a.stdin, int64(-1)
 	if c.File != "-" {
 		f, err := os.Open(c.File)

@@ -52,7 +52,7 @@ func (n node) run(ctx context.Context) (err error) {
 		}
 		defer listener.Close()
 	}
-	n.config.Delays, n.config.DataDir, n.config.Logger = n.flags.Wake, n.flags.Data, n.log
+	n.config.Delays, n.config.Park, n.config.DataDir, n.config.Logger = n.flags.Wake, n.flags.Park, n.flags.Data, n.log
 	engine, err := n.start(ctx)
 	if err != nil {
 		return err

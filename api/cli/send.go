@@ -23,7 +23,7 @@ type sendCmd struct {
 	Correlation     string        `help:"Correlation id; default: the command's."`
 	AsUser          string        `placeholder:"NAME" help:"Who is acting; believed only by dev."`
 	Queue           bool          `help:"Leave it in the durable queue instead of waiting for its outcome."`
-	Timeout         time.Duration `default:"10s" help:"How long to wait for an answer."`
+	Timeout         time.Duration `default:"15s" help:"How long to wait for an answer; the engine itself gives up after 10 s."`
 	clientFlags
 }
 

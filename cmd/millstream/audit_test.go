@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,7 +66,7 @@ func readAll(ctx context.Context, nc *nats.Conn, stream, filter string, policy j
 		DeliverPolicy: policy, FilterSubject: filter, AckPolicy: jetstream.AckNonePolicy, Replicas: 1, MemoryStorage: true,
 	})
 	if err != nil {
-		return err
+		return fmt.Errorf("create a consumer on %s: %w", stream, err)
 	}
 	defer js.DeleteConsumer(context.WithoutCancel(ctx), stream, consumer.CachedInfo().Name)
 	for left := consumer.CachedInfo().NumPending; left > 0; {
@@ -86,20 +87,58 @@ func readAll(ctx context.Context, nc *nats.Conn, stream, filter string, policy j
 			}
 		}
 		if err := batch.Error(); err != nil {
-			return err
+			return fmt.Errorf("read %s: %w", stream, err)
 		}
 	}
 	return nil
 }
 
-// readLog reads every event there is.
-func readLog(t testing.TB, nc *nats.Conn) []es.Recorded {
+// readLog reads every event there is, as soon as it can be read.
+func readLog(t testing.TB, nc *nats.Conn) (log []es.Recorded) {
 	t.Helper()
-	all, err := tryReadLog(t.Context(), nc)
+	err := eventually(patience, func() (err error) {
+		log, err = tryReadLog(t.Context(), nc)
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return log
+}
+
+// counter counts events as they happen.
+type counter struct {
+	seen atomic.Int64
+	more chan struct{} // signalled with every event
+}
+
+func countEvents(t testing.TB, nc *nats.Conn) *counter {
+	t.Helper()
+	c := &counter{more: make(chan struct{}, 1)}
+	_, err := nc.Subscribe("events.>", func(*nats.Msg) {
+		c.seen.Add(1)
+		select {
+		case c.more <- struct{}{}:
+		default:
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// wait returns as soon as n more events have been seen.
+func (c *counter) wait(t testing.TB, n int64) {
+	t.Helper()
+	target, deadline := c.seen.Load()+n, time.After(patience)
+	for c.seen.Load() < target {
+		select {
+		case <-c.more:
+		case <-deadline:
+			t.Fatalf("%d events seen after %s, waiting for %d", c.seen.Load(), patience, target)
+		}
+	}
 }
 
 func tryReadLog(ctx context.Context, nc *nats.Conn) ([]es.Recorded, error) {
@@ -188,6 +227,45 @@ func sagasEnded(ctx context.Context, nc *nats.Conn) error {
 		return nil
 	})
 	return errors.Join(append(open, err)...)
+}
+
+// explain prints what there is to know of processes that have not ended.
+func explain(t testing.TB, nc *nats.Conn) {
+	t.Helper()
+	open := map[string]bool{}
+	show := func(m jetstream.Msg, meta *jetstream.MsgMetadata) error {
+		t.Logf("%s %d: %s", m.Subject(), meta.Sequence.Stream, m.Data())
+		return nil
+	}
+	err := readAll(t.Context(), nc, natsstore.SagasStream, "sagas.>", jetstream.DeliverLastPerSubjectPolicy, func(m jetstream.Msg, _ *jetstream.MsgMetadata) error {
+		var last transition
+		err := json.Unmarshal(m.Data(), &last)
+		if !last.Done {
+			open[m.Subject()] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Log(err)
+	}
+	for subject := range open {
+		key := subject[strings.LastIndexByte(subject, '.')+1:]
+		if err := readAll(t.Context(), nc, natsstore.SagasStream, subject, jetstream.DeliverAllPolicy, show); err != nil {
+			t.Log(err)
+		}
+		for _, r := range readLog(t, nc) {
+			body, err := json.Marshal(r.Event)
+			if err != nil {
+				t.Log(err)
+			}
+			if r.Stream.ID == key || strings.HasPrefix(r.Stream.ID, key+"-") || strings.Contains(string(body), `"`+key+`"`) {
+				t.Logf("%d %s %s %s %s", r.Revision, r.Time.Format(time.RFC3339Nano), r.Stream, r.EventType(), body)
+			}
+		}
+	}
+	if err := readAll(t.Context(), nc, natsstore.DeadLettersStream, "deadletters.>", jetstream.DeliverAllPolicy, show); err != nil {
+		t.Log(err)
+	}
 }
 
 // transition is what is read of a process's last step.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,22 +30,7 @@ func TestClusterLosesALeaderAndAProcess(t *testing.T) {
 	nodes := []*process{c.serve(t), c.serve(t)}
 
 	client := connect(t, c.url(), nats.UserInfo("client", clusterPassword))
-	var seen atomic.Int64
-	if _, err := engine.Subscribe("events.>", func(*nats.Msg) { seen.Add(1) }); err != nil {
-		t.Fatal(err)
-	}
-	after := func(n int64) {
-		t.Helper()
-		err := eventually(patience, func() error {
-			if got := seen.Load(); got < n {
-				return fmt.Errorf("%d events seen, waiting for %d", got, n)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	events := countEvents(t, engine)
 	promised := &accepted{}
 	imported := make(chan error, 1)
 	file := someOrders(t, random, orders)
@@ -61,7 +45,7 @@ func TestClusterLosesALeaderAndAProcess(t *testing.T) {
 		imported <- err
 	}()
 
-	after(100 + random.Int64N(200))
+	events.wait(t, 100+random.Int64N(200))
 	leader, err := c.leader(t.Context(), engine)
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +53,7 @@ func TestClusterLosesALeaderAndAProcess(t *testing.T) {
 	if err := c.servers[leader].kill(); err != nil {
 		t.Fatal(err)
 	}
-	after(seen.Load() + 100 + random.Int64N(200))
+	events.wait(t, 100+random.Int64N(200))
 	victim := random.IntN(len(nodes))
 	if err := nodes[victim].kill(); err != nil {
 		t.Fatal(err)
@@ -137,7 +121,11 @@ func TestAClientOfTheClusterCannotTouchTheLog(t *testing.T) {
 	call("stock.p-1", "ReceiveStock", `{"quantity":7}`)
 	err = eventually(patience, func() error {
 		streams := map[string]int{}
-		for _, r := range readLog(t, engine) {
+		log, err := tryReadLog(t.Context(), engine)
+		if err != nil {
+			return err
+		}
+		for _, r := range log {
 			streams[r.Stream.String()]++
 			if r.EventType() != "StockReceived" {
 				t.Fatalf("a client wrote %s to the log", r.EventType())
@@ -197,6 +185,9 @@ func startCluster(t testing.TB) *cluster {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() {
+			if t.Failed() {
+				t.Logf("what %s said:\n%s", name, p.log)
+			}
 			if err := p.kill(); err != nil {
 				t.Error(err)
 			}

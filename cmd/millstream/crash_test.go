@@ -8,7 +8,6 @@ import (
 	"os"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,10 +36,7 @@ func TestKilledAtRandomPointsNothingIsLostOrDoubled(t *testing.T) {
 	}
 	p := start()
 	nc := connect(t, p.NATS)
-	var seen atomic.Int64
-	if _, err := nc.Subscribe("events.>", func(*nats.Msg) { seen.Add(1) }); err != nil {
-		t.Fatal(err)
-	}
+	events := countEvents(t, nc)
 	promised := &accepted{}
 	imported := make(chan error, 1)
 	file := someOrders(t, random, orders)
@@ -55,17 +51,7 @@ func TestKilledAtRandomPointsNothingIsLostOrDoubled(t *testing.T) {
 		imported <- err
 	}()
 	for range kills {
-		target := seen.Load() + 1 + random.Int64N(120)
-		moment := time.Now().Add(2 * time.Second) // all may be done before the last kill
-		err := eventually(patience, func() error {
-			if n := seen.Load(); n < target && time.Now().Before(moment) {
-				return fmt.Errorf("%d events seen, to be killed at %d", n, target)
-			}
-			return nil
-		})
-		if err != nil {
-			t.Fatalf("%v\n%s", err, p.log)
-		}
+		events.wait(t, 1+random.Int64N(120))
 		if err := p.kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -101,7 +87,8 @@ func finish(t testing.TB, nc *nats.Conn, p *process, orders int, promised *accep
 		return caughtUp(p, log[len(log)-1].Revision)
 	})
 	if err != nil {
-		t.Fatalf("%v\n%s", err, p.log)
+		explain(t, nc)
+		t.Fatal(err)
 	}
 	log := readLog(t, nc)
 	t.Logf("orders: %v", orderStatuses(log))

@@ -275,6 +275,9 @@ func differ(at string, shown, got any) error {
 		}
 		return nil
 	}
+	if strings.HasSuffix(at, "/revision") && got != nil {
+		return nil // sagas work at the same time: whose commit comes first differs from run to run
+	}
 	if shown != got && shown != "…" {
 		return fmt.Errorf("%s: want %v, got %v", at, shown, got)
 	}

@@ -19,7 +19,7 @@ import (
 //
 //	start [FLAG…]            millstream dev on free ports and $WORK/data; sets $NATS_URL and $HTTP, and
 //	                         $NATS_ADDRESS and $HTTP_ADDRESS without the scheme
-//	kill9, stop              end it: at once, or by SIGTERM with exit code 0
+//	kill9 and end            stop it: at once, or by SIGTERM with exit code 0 (`stop` is testscript's own: it ends the story)
 //	waitfor PATH NAME=VALUE… asks $HTTP/PATH until each field (a/0/b for nested ones, a/length of a list) has its value
 //	fill FILE BYTES          writes a JSON object of that size
 //	json FILE NAME=VALUE…    the same of a file, or of stdout
@@ -37,7 +37,7 @@ func TestStories(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"start":   start,
 			"kill9":   end((*process).kill),
-			"stop":    end((*process).stop),
+			"end":     end((*process).stop),
 			"waitfor": waitFor,
 			"json":    checkJSON,
 			"fill":    fill,

@@ -21,6 +21,7 @@ type Log struct {
 }
 
 type stored struct {
+	begin    es.Revision // of the first commit that was stored together with this one
 	revision es.Revision
 	events   []encoded
 }
@@ -39,45 +40,75 @@ func NewLog(codec *schema.Registry) *Log {
 
 // Append stores a commit, see es.Log.
 func (l *Log) Append(ctx context.Context, c es.Commit) (es.Revision, error) {
-	if err := check(ctx, c.Stream); err != nil {
+	return l.append(ctx, []es.Commit{c})
+}
+
+// AppendAll stores commits together, see es.Log.
+func (l *Log) AppendAll(ctx context.Context, commits ...es.Commit) (es.Revision, error) {
+	if err := es.ValidateTogether(commits); err != nil {
 		return 0, err
 	}
+	return l.append(ctx, commits)
+}
+
+func (l *Log) append(ctx context.Context, commits []es.Commit) (es.Revision, error) {
+	batch := make([]stored, len(commits))
+	for i, c := range commits {
+		if err := check(ctx, c.Stream); err != nil {
+			return 0, err
+		}
+		events, err := l.encode(c)
+		if err != nil {
+			return 0, err
+		}
+		batch[i].events = events
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	begin := es.Revision(len(l.commits) + 1)
+	for i, c := range commits {
+		if last := l.last(c.Stream); last != c.Expected {
+			return 0, fmt.Errorf("%w: %s is at revision %d, expected %d", es.ErrConflict, c.Stream, last, c.Expected)
+		}
+		version := uint64(0)
+		if c.Expected > 0 {
+			before := l.commits[c.Expected-1].events
+			version = before[len(before)-1].recorded.Version
+		}
+		batch[i].begin, batch[i].revision = begin, begin+es.Revision(i)
+		for k := range batch[i].events {
+			r := &batch[i].events[k].recorded
+			if version++; r.Version != version {
+				return 0, es.Permanent(fmt.Errorf("commit on %s: event %d has version %d, expected %d", c.Stream, k+1, r.Version, version))
+			}
+			r.Revision = batch[i].revision
+		}
+	}
+	for i, c := range commits {
+		l.commits = append(l.commits, batch[i])
+		l.streams[c.Stream] = append(l.streams[c.Stream], batch[i].revision)
+	}
+	return es.Revision(len(l.commits)), nil
+}
+
+func (l *Log) encode(c es.Commit) ([]encoded, error) {
 	if len(c.Events) == 0 {
-		return 0, es.Permanent(fmt.Errorf("commit on %s has no events", c.Stream))
+		return nil, es.Permanent(fmt.Errorf("commit on %s has no events", c.Stream))
 	}
 	events := make([]encoded, len(c.Events))
 	for i, r := range c.Events {
 		if r.Stream != c.Stream {
-			return 0, es.Permanent(fmt.Errorf("commit on %s holds an event of %s", c.Stream, r.Stream))
+			return nil, es.Permanent(fmt.Errorf("commit on %s holds an event of %s", c.Stream, r.Stream))
 		}
 		data, version, err := l.codec.EncodeEvent(r.Event)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
 		e := encoded{typ: r.EventType(), version: version, data: data, recorded: r}
 		e.recorded.Event = nil
 		events[i] = e
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if last := l.last(c.Stream); last != c.Expected {
-		return 0, fmt.Errorf("%w: %s is at revision %d, expected %d", es.ErrConflict, c.Stream, last, c.Expected)
-	}
-	version := uint64(0)
-	if c.Expected > 0 {
-		before := l.commits[c.Expected-1].events
-		version = before[len(before)-1].recorded.Version
-	}
-	revision := es.Revision(len(l.commits) + 1)
-	for i := range events {
-		if version++; events[i].recorded.Version != version {
-			return 0, es.Permanent(fmt.Errorf("commit on %s: event %d has version %d, expected %d", c.Stream, i+1, events[i].recorded.Version, version))
-		}
-		events[i].recorded.Revision = revision
-	}
-	l.commits = append(l.commits, stored{revision, events})
-	l.streams[c.Stream] = append(l.streams[c.Stream], revision)
-	return revision, nil
+	return events, nil
 }
 
 // Load reads a stream's history, see es.Log.
@@ -87,10 +118,17 @@ func (l *Log) Load(ctx context.Context, s es.Stream, r es.Range) (es.History, er
 	}
 	var h es.History
 	for _, commit := range l.read(s) {
+		if commit.revision == r.After {
+			events, err := l.decode(commit)
+			if err != nil {
+				return es.History{}, err
+			}
+			h.Before = events[len(events)-1]
+		}
 		if commit.revision <= r.After {
 			continue
 		}
-		if r.UpTo > 0 && commit.revision > r.UpTo || !r.AsOf.IsZero() && commit.events[0].recorded.Time.After(r.AsOf) {
+		if r.UpTo > 0 && commit.begin > r.UpTo || !r.AsOf.IsZero() && commit.events[0].recorded.Time.After(r.AsOf) {
 			break
 		}
 		events, err := l.decode(commit)

@@ -179,7 +179,7 @@ func (w *World) deliver(g *gateway, lane *lane) {
 	}
 	r := lane.inbox[0]
 	lane.inbox = lane.inbox[1:]
-	lane.outbox = outbox{from: []any{g.name, r.ID}, cause: r}
+	lane.outbox = outbox{from: []any{g.name, r.Stream, r.ID}, cause: r}
 	for _, effect := range g.deliver(r) {
 		send, ok := effect.(es.Send)
 		if !ok {

@@ -106,12 +106,17 @@ func encode(codec *schema.Registry, c es.Commit) (*message.Message, error) {
 			return nil, es.Permanent(fmt.Errorf("event %d of a commit to %s: %w", i+1, c.Stream, err))
 		}
 	}
+	return pack(envelopes)
+}
+
+// pack makes one message of a commit's envelopes, one or more.
+func pack(envelopes []envelope) (*message.Message, error) {
 	if len(envelopes) > 1 {
 		var body bytes.Buffer
 		enc := json.NewEncoder(&body)
 		enc.SetEscapeHTML(false)
 		if err := enc.Encode(envelopes); err != nil {
-			return nil, es.Permanent(fmt.Errorf("a commit to %s: %w", c.Stream, err))
+			return nil, es.Permanent(fmt.Errorf("a commit to %s: %w", envelopes[0].Subject, err))
 		}
 		msg := message.NewMessage(escape(envelopes[0].ID), bytes.TrimSuffix(body.Bytes(), []byte("\n")))
 		msg.Metadata.Set(contentType, batchType)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/nats-io/nats.go"
 
@@ -79,11 +80,11 @@ func (h *history) load(ctx context.Context, s es.Stream) error {
 	if err != nil {
 		return err
 	}
+	defer first.cancel()
 	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
 	last, err := h.log.lastAnswer(attempt, leader)
 	cancel()
 	if err != nil {
-		first.cancel()
 		if !errors.Is(err, es.ErrTransient) {
 			return err
 		}
@@ -91,8 +92,7 @@ func (h *history) load(ctx context.Context, s es.Stream) error {
 			return err
 		}
 	}
-	if uint64(last) <= h.at {
-		first.cancel()
+	if last == 0 || uint64(last) < h.at {
 		return nil
 	}
 	lagging := h.fromReplica(ctx, first, uint64(last))
@@ -154,13 +154,14 @@ func (h *history) anchor(ctx context.Context, found []stored) error {
 	if err != nil {
 		return err
 	}
-	h.version = commit[len(commit)-1].Version
+	h.read.Before = commit[len(commit)-1]
+	h.version = h.read.Before.Version
 	return nil
 }
 
 // fromLeader reads what is missing up to the leader's last sequence of this subject.
 func (h *history) fromLeader(ctx context.Context, last uint64) error {
-	if h.version == 0 && h.bounds.After > 0 && h.at < last {
+	if h.version == 0 && h.bounds.After > 0 {
 		if err := h.anchor(ctx, nil); err != nil {
 			return err
 		}
@@ -195,7 +196,8 @@ func (h *history) add(m stored) error {
 		return fmt.Errorf("%w: %s at revision %d begins with version %d, expected %d", errGap, m.Subject, m.seq, found, h.version+1)
 	}
 	upTo, asOf := h.bounds.UpTo, h.bounds.AsOf
-	h.past = upTo > 0 && es.Revision(m.seq) > upTo ||
+	n, _ := position(m.Header)
+	h.past = upTo > 0 && es.Revision(m.seq-(n-1)) > upTo ||
 		!asOf.IsZero() && slices.ContainsFunc(commit, func(e es.Recorded) bool { return e.Time.After(asOf) })
 	if h.past {
 		return nil
@@ -211,7 +213,7 @@ func (h *history) add(m stored) error {
 type page struct {
 	*call
 	from uint64
-	done func() // gives its place to the next
+	done func() // gives its place to the next, once
 }
 
 func (l *Log) askPage(ctx context.Context, subject string, from uint64) (*page, error) {
@@ -224,7 +226,7 @@ func (l *Log) askPage(ctx context.Context, subject string, from uint64) (*page, 
 	case <-ctx.Done():
 		return nil, es.Transient(ctx.Err())
 	}
-	done := func() { <-l.pages }
+	done := sync.OnceFunc(func() { <-l.pages })
 	c, err := l.in.ask(directGet, body, false)
 	if err != nil {
 		done()
@@ -233,7 +235,7 @@ func (l *Log) askPage(ctx context.Context, subject string, from uint64) (*page, 
 	return &page{c, from, done}, nil
 }
 
-// wait returns the messages, in order. A page is waited for or cancelled, once.
+// wait returns the messages, in order.
 func (p *page) wait(ctx context.Context) ([]*nats.Msg, error) {
 	defer p.done()
 	ctx, cancel := context.WithTimeout(ctx, attemptTimeout)
@@ -245,6 +247,7 @@ func (p *page) wait(ctx context.Context) ([]*nats.Msg, error) {
 	return messages, nil
 }
 
+// cancel gives the page up; after its end it does nothing.
 func (p *page) cancel() {
 	p.call.cancel()
 	p.done()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -28,17 +29,24 @@ type Log struct {
 	publisher *Publisher
 	in        *inbox
 	pages     chan struct{} // pages under way; the server has no flow control for them
+
+	unsynced   bool        // see Unsynced
+	replicated atomic.Bool // EVENTS was seen to have several replicas
 }
 
 var _ es.Log = (*Log)(nil)
 
-// NewLog opens the log on a connection to the engine's account, whose streams SetUp has made.
-func NewLog(nc *nats.Conn, codec *schema.Registry) (*Log, error) {
+// NewLog opens the log on a connection to the engine's account, whose streams SetUp has made. Options: Unsynced.
+func NewLog(nc *nats.Conn, codec *schema.Registry, options ...func(*Log)) (*Log, error) {
 	in, err := newInbox(nc)
 	if err != nil {
 		return nil, es.Transient(fmt.Errorf("subscribe to answers: %w", err))
 	}
-	return &Log{codec: codec, publisher: NewPublisher(nc), in: in, pages: make(chan struct{}, maxPages)}, nil
+	l := &Log{codec: codec, publisher: NewPublisher(nc), in: in, pages: make(chan struct{}, maxPages)}
+	for _, option := range options {
+		option(l)
+	}
+	return l, nil
 }
 
 // Append stores a commit as one message, so whole or not at all. See es.Log.
@@ -77,13 +85,23 @@ func (l *Log) Last(ctx context.Context, s es.Stream) (last es.Revision, err erro
 }
 
 // LastRevision returns the revision of the whole log's last commit, from the leader; 0: the log is empty.
-func (l *Log) LastRevision(ctx context.Context) (last es.Revision, err error) {
-	var info struct {
-		State struct {
-			Last es.Revision `json:"last_seq"`
-		} `json:"state"`
-		Error *apiError `json:"error"`
-	}
+func (l *Log) LastRevision(ctx context.Context) (es.Revision, error) {
+	info, err := l.info(ctx)
+	return info.State.Last, err
+}
+
+// logInfo is what is asked of the stream's own description.
+type logInfo struct {
+	Config struct {
+		Replicas int `json:"num_replicas"`
+	} `json:"config"`
+	State struct {
+		Last es.Revision `json:"last_seq"`
+	} `json:"state"`
+	Error *apiError `json:"error"`
+}
+
+func (l *Log) info(ctx context.Context) (info logInfo, err error) {
 	err = retry(ctx, func(ctx context.Context) error {
 		if err := l.fromLeader(ctx, streamInfo, nil, &info); err != nil {
 			return err
@@ -93,7 +111,7 @@ func (l *Log) LastRevision(ctx context.Context) (last es.Revision, err error) {
 		}
 		return nil
 	})
-	return info.State.Last, err
+	return info, err
 }
 
 // At returns the events of the commit at one revision, read from the leader. ErrCorrupt: it is missing, although the

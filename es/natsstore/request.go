@@ -30,6 +30,7 @@ const (
 	codeStreamNotFound     = 10059
 	codeWrongLast          = 10071
 	codeWrongLastInFlight  = 10164 // a conflicting write is on its way on a replicated stream
+	codeBatchIncomplete    = 10176 // some of it did not arrive, or its leader changed: nothing was stored
 	statusTooManyRequests  = 429
 	statusRequestTimeout   = 408
 	firstServerSideProblem = 500
@@ -41,6 +42,8 @@ func classify(code, errCode int, description string) error {
 	switch {
 	case errCode == codeWrongLast, errCode == codeWrongLastInFlight:
 		return fmt.Errorf("%w: %w", es.ErrConflict, err)
+	case errCode == codeBatchIncomplete:
+		return fmt.Errorf("%w: %w", errBatchLost, err)
 	case errCode == codeTooLarge:
 		return &es.InvalidError{Code: "too_large", Message: err.Error()}
 	case errCode == codeNoAccount:
@@ -53,6 +56,9 @@ func classify(code, errCode int, description string) error {
 		return es.Permanent(err)
 	}
 }
+
+// errBatchLost is a batch that the server knows no more; nothing of it was stored.
+var errBatchLost = es.Transient(errors.New("the batch did not arrive whole"))
 
 // backoff pauses between attempts: 2 ms, doubling up to a quarter of a second.
 type backoff struct{ next time.Duration }

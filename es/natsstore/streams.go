@@ -23,7 +23,9 @@ const (
 	SagasStream       = "SAGAS"       // sagas.<saga>.<key>: one message per transition
 	TimersStream      = "TIMERS"      // timers.> schedules, due.> what they fire
 	SnapshotsStream   = "SNAPSHOTS"   // snapshots.<category>.<id>: the last state
-	DeadLettersStream = "DEADLETTERS" // deadletters.<consumer>
+	DeadLettersStream = "DEADLETTERS" // deadletters.<consumer>.<key>.<id>: what was put aside and is still open
+	OperationsStream  = "OPERATIONS"  // operations.<what>.<on>: what operators did
+	RegistryStream    = "KV_registry" // $KV.registry.schemas: what the log is written with; `nats kv get registry schemas`
 )
 
 // minServer is the oldest server that holds what the streams promise.
@@ -100,8 +102,28 @@ func streams() []stream {
 		{config: jetstream.StreamConfig{
 			Name:        DeadLettersStream,
 			Description: "Messages that could not be handled, with the reason",
-			Subjects:    []string{"deadletters.*"},
-			Duplicates:  2 * time.Minute, // a dead letter's id is deterministic
+			Subjects:    []string{"deadletters.*.*.*"},
+			// One message a letter: a retry that fails replaces it, and letters are read from the leader, never
+			// from a replica that lags (no AllowDirect).
+			MaxMsgsPerSubject: 1,
+		}, free: []string{"MaxAge", "MaxBytes", "MaxMsgs"}},
+		{config: jetstream.StreamConfig{
+			Name:        OperationsStream,
+			Description: "What operators did: who, when, what, why",
+			Subjects:    []string{"operations.*.*"},
+			DenyDelete:  true,
+			DenyPurge:   true,
+		}},
+		{config: jetstream.StreamConfig{
+			Name:              RegistryStream,
+			Description:       "Every event and command that the log is written with, as JSON Schemas",
+			Subjects:          []string{"$KV.registry.>"},
+			MaxMsgsPerSubject: 64, // earlier registries, for nats kv history
+			DenyDelete:        true,
+			AllowRollup:       true,
+			Discard:           jetstream.DiscardNew,
+			// A key-value bucket but for AllowDirect: without it the client reads from the leader, never from a
+			// replica that lags and would let a program in that is too old.
 		}, free: limits},
 	}
 	for i := range all {

@@ -24,6 +24,9 @@ func init() {
 		if err := c.RegisterFunc("minor", minor, true); err != nil {
 			return err
 		}
+		if err := c.RegisterFunc("bm25", bm25, true); err != nil {
+			return err
+		}
 		_, err := c.Exec(fmt.Sprintf(`PRAGMA journal_size_limit = %d`, walLimit), nil)
 		return err
 	}})

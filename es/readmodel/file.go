@@ -24,6 +24,15 @@ const checkpointSchema = `CREATE TABLE millstream_checkpoint (
 ) STRICT;
 INSERT INTO millstream_checkpoint VALUES (1, 0, '');`
 
+// The commits that somebody decided to leave out, so that the projector could go on.
+const skippedSchema = `CREATE TABLE IF NOT EXISTS millstream_skipped (
+	revision   INTEGER PRIMARY KEY,
+	reason     TEXT NOT NULL,
+	skipped_by TEXT NOT NULL,
+	skipped_at TEXT NOT NULL,
+	error      TEXT NOT NULL
+) STRICT;`
+
 // side files that belong to a database file
 var sideFiles = []string{"-wal", "-shm"}
 
@@ -72,11 +81,33 @@ func (m *Model) prepare() error {
 			return err
 		}
 	}
-	revision, id, err := readCheckpoint(ctx, m.writer)
-	if err != nil {
+	if _, err := m.writer.ExecContext(ctx, skippedSchema); err != nil {
 		return fmt.Errorf("read model %s: %w", name, err)
 	}
-	m.revision, m.eventID = revision, id
+	if err := m.recall(ctx, m.writer); err != nil {
+		return fmt.Errorf("read model %s: %w", name, err)
+	}
+	return nil
+}
+
+// recall reads from the file what the model keeps in memory of it.
+func (m *Model) recall(ctx context.Context, db es.Reader) error {
+	revision, id, err := readCheckpoint(ctx, db)
+	if err != nil {
+		return err
+	}
+	complete, err := readComplete(ctx, db)
+	if err != nil {
+		return err
+	}
+	skipped, err := readSkipped(ctx, db)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.complete, m.skipped = complete, skipped
+	m.mu.Unlock()
+	m.advance(revision, id, true)
 	return nil
 }
 

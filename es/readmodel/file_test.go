@@ -148,7 +148,7 @@ func TestMinorInsideSQLite(t *testing.T) {
 
 const victimDir = "MILLSTREAM_READMODEL_VICTIM"
 
-// beVictim applies, rebuilds and swaps until it is killed, telling each checkpoint it has reached.
+// beVictim applies, rebuilds, swaps and moves the pointer until it is killed, telling each checkpoint it has reached.
 func beVictim(dir string) {
 	ctx := context.Background()
 	must := func(err error) {
@@ -167,7 +167,9 @@ func beVictim(dir string) {
 			must(err)
 			at, _ := m.Checkpoint()
 			must(rebuilt.Apply(ctx, batch(1, at)))
+			must(rebuilt.SetComplete(ctx))
 			must(m.Swap(rebuilt))
+			must(readmodel.Serving{Key: sums().Key(), Previous: fmt.Sprintf("sums-v1-%08x", n)}.Write(dir, "sums"))
 		}
 		at, _ = m.Checkpoint()
 		fmt.Println(at)
@@ -212,6 +214,9 @@ func TestKilledAtAnyMomentTheModelIsWhole(t *testing.T) {
 			t.Errorf("the model stands at %d after %d was reached; recovered: %q", at, told, m.Recovered())
 		}
 		wantWhole(t, m, int64(at))
+		if s, err := readmodel.ReadServing(dir, "sums"); err != nil || s.Key != sums().Key() || !m.Complete() {
+			t.Errorf("the pointer is %+v (%v), and the model is complete: %v", s, err, m.Complete())
+		}
 		if err := m.Close(); err != nil {
 			t.Fatal(err)
 		}

@@ -37,11 +37,14 @@ type Model struct {
 
 	write sync.Mutex // held by Apply, Swap, Reset and Close
 
-	mu       sync.Mutex
-	revision es.Revision
-	eventID  string
-	closed   bool
-	changed  chan struct{} // closed, and replaced, when the checkpoint moves
+	mu         sync.Mutex
+	revision   es.Revision
+	eventID    string
+	generation uint64
+	complete   bool
+	skipped    map[es.Revision]Skipped // replaced, never changed
+	closed     bool
+	changed    chan struct{} // closed, and replaced, when the checkpoint moves
 }
 
 // Open opens dir/<p.Key()>.db, creating directory and file when they are not there. A damaged file is set aside
@@ -63,6 +66,9 @@ func open(path string, p es.Projector, synchronous string) (*Model, error) {
 	m := &Model{projector: p, path: path, handled: map[string]bool{}, changed: make(chan struct{})}
 	for _, e := range p.Interest.Handles {
 		m.handled[e.EventType()] = true
+	}
+	if err := check(p); err != nil {
+		return nil, classify(err)
 	}
 	err = m.connect(synchronous)
 	if why := damage(err); why != "" {
@@ -99,9 +105,18 @@ func (m *Model) Checkpoint() (es.Revision, string) {
 	return m.revision, m.eventID
 }
 
+// Generation changes whenever an answer from the model may: with each commit that handled an event. Read before
+// asking, it names what is asked.
+func (m *Model) Generation() uint64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.generation
+}
+
 // Apply folds a batch in one transaction with the checkpoint; what the model already shows is skipped. After an
 // error nothing has changed. Errors: transient for a full disk, a locked file or an ended ctx; permanent for a
-// batch out of order or a projector whose statements fail; what the projector itself marked stays as marked.
+// batch out of order or a projector whose statements fail; what the projector itself marked stays as marked. An
+// EventError names the commit at fault.
 func (m *Model) Apply(ctx context.Context, b Batch) error {
 	if err := b.check(); err != nil {
 		return es.Permanent(fmt.Errorf("read model %s: %w", m.projector.Name, err))
@@ -138,18 +153,26 @@ func (m *Model) apply(ctx context.Context, b Batch) (err error) {
 		return err
 	}
 	if b.Last <= from {
-		m.advance(from, fromID)
+		m.advance(from, fromID, true)
 		return nil
 	}
+	m.mu.Lock()
+	skipped := m.skipped
+	m.mu.Unlock()
+	handled := false
 	for _, r := range b.Events {
 		if r.Revision <= from || !m.handled[r.EventType()] {
 			continue
 		}
+		if _, skip := skipped[r.Revision]; skip {
+			continue
+		}
+		handled = true
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := m.projector.Apply(ctx, t, r); err != nil {
-			return fmt.Errorf("apply %s of %s at revision %d: %w", r.EventType(), r.Stream, r.Revision, err)
+			return &EventError{Revision: r.Revision, Err: fmt.Errorf("apply %s of %s at revision %d: %w", r.EventType(), r.Stream, r.Revision, err)}
 		}
 	}
 	if _, err := t.ExecContext(ctx, `UPDATE millstream_checkpoint SET revision = ?, event_id = ?`, int64(b.Last), b.LastID); err != nil {
@@ -158,9 +181,18 @@ func (m *Model) apply(ctx context.Context, b Batch) (err error) {
 	if err := held.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	m.advance(b.Last, b.LastID)
+	m.advance(b.Last, b.LastID, handled)
 	return nil
 }
+
+// EventError says which commit could not be applied.
+type EventError struct {
+	Revision es.Revision
+	Err      error
+}
+
+func (e *EventError) Error() string { return e.Err.Error() }
+func (e *EventError) Unwrap() error { return e.Err }
 
 func (b Batch) check() error {
 	if b.Last == 0 || b.LastID == "" {
@@ -221,9 +253,13 @@ func (m *Model) isClosed() bool {
 	return m.closed
 }
 
-func (m *Model) advance(revision es.Revision, eventID string) {
+// advance tells those who wait. anew: the rows may be others than before.
+func (m *Model) advance(revision es.Revision, eventID string, anew bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if anew {
+		m.generation++
+	}
 	if m.closed || m.revision == revision && m.eventID == eventID {
 		return
 	}

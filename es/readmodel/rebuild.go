@@ -11,10 +11,27 @@ import (
 	"github.com/millstream-es/millstream/es"
 )
 
+// What follows a model's own file name.
+const (
+	rebuildSuffix = ".rebuild"
+	verifySuffix  = ".verify"
+)
+
 // Build opens an empty model beside the serving one, dir/<p.Key()>.db.rebuild, to be filled from the log and then
 // swapped in. What an interrupted build left is thrown away; for the same reason nothing of it is synced to disk.
-func Build(dir string, p es.Projector) (*Model, error) {
-	path := filepath.Join(dir, p.Key()+".db.rebuild")
+func Build(dir string, p es.Projector) (*Model, error) { return buildAside(dir, p, rebuildSuffix) }
+
+// BuildToVerify is Build for a model that is compared and then discarded; both may be under way at once.
+func BuildToVerify(dir string, p es.Projector) (*Model, error) {
+	return buildAside(dir, p, verifySuffix)
+}
+
+func buildAside(dir string, p es.Projector, suffix string) (*Model, error) {
+	return buildFile(filepath.Join(dir, p.Key()+".db"+suffix), p)
+}
+
+// buildFile opens an empty model at a path of its own.
+func buildFile(path string, p es.Projector) (*Model, error) {
 	if err := remove(path); err != nil {
 		return nil, es.Transient(fmt.Errorf("read model %s: remove an unfinished rebuild: %w", p.Name, err))
 	}
@@ -92,10 +109,8 @@ func (m *Model) take(other *Model) error {
 	if err != nil {
 		return fail(err)
 	}
-	revision, id, err := readCheckpoint(ctx, to)
-	if err != nil {
+	if err := m.recall(ctx, to); err != nil {
 		return fail(err)
 	}
-	m.advance(revision, id)
 	return nil
 }

@@ -5,11 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
 )
 
 // BatchConfig describes a stream read in batches, in order and without gaps. JetStream, Stream, Durable, Next, Decode
@@ -19,7 +23,8 @@ type BatchConfig struct {
 	Stream    string
 	Durable   string                             // the consumer's name; made anew at every start
 	Next      func() uint64                      // the sequence to begin with; the reader's own checkpoint says it
-	Size      int                                // messages in a batch; default 500
+	Size      int                                // messages in a batch, to begin with; default 500
+	Most      int                                // messages in a batch while far behind; default 8 times Size
 	Decode    func(m jetstream.Msg) (any, error) // runs ahead of the handler, on its own goroutine
 	Missing   func(sequence uint64) (any, error) // reads one message from the leader, when a gap shows
 	Fault     func(error)                        // hears of errors being retried and, with nil, of their end
@@ -30,9 +35,11 @@ type BatchConfig struct {
 
 // Batch is what one Watermill message of a BatchSubscriber stands for.
 type Batch struct {
-	Items []any // what Decode returned, in the order of the stream
-	First uint64
-	Last  uint64
+	Items   []any  // what Decode returned, in the order of the stream and without a gap
+	Whole   []bool // beside Items: no atomic batch of the stream goes on after this one
+	First   uint64
+	Last    uint64
+	Closing <-chan struct{} // closed when the reader stops: a handler that waits for something else gives up
 }
 
 type batchKey struct{}
@@ -45,7 +52,7 @@ func BatchFrom(ctx context.Context) *Batch {
 
 // BatchSubscriber is a Watermill Subscriber that hands out one message per batch: the next batch is collected and
 // decoded while the handler works on the last one. A batch ends when no more is waiting (no lingering), when it is
-// full, but never inside an atomic batch of the stream. Not acknowledged, the same batch comes again.
+// full, but never between commits that were stored together. Not acknowledged, the same batch comes again.
 type BatchSubscriber struct {
 	cfg    BatchConfig
 	mu     sync.Mutex
@@ -57,6 +64,7 @@ type BatchSubscriber struct {
 // NewBatchSubscriber makes a subscriber; nothing happens before Subscribe.
 func NewBatchSubscriber(cfg BatchConfig) *BatchSubscriber {
 	cfg.Size = orDefault(cfg.Size, 500)
+	cfg.Most = max(cfg.Size, orDefault(cfg.Most, 8*cfg.Size))
 	cfg.Inactive = orDefault(cfg.Inactive, time.Hour)
 	cfg.Pause = orDefault(cfg.Pause, 50*time.Millisecond)
 	cfg.Grace = orDefault(cfg.Grace, 15*time.Second)
@@ -66,8 +74,9 @@ func NewBatchSubscriber(cfg BatchConfig) *BatchSubscriber {
 	return &BatchSubscriber{cfg: cfg}
 }
 
-// Subscribe reads the stream's subjects that match topic; a topic narrower than the stream would show as gaps.
-func (s *BatchSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+// Subscribe reads the whole stream, whatever the topic: a narrower one would show as gaps, and a filter that lets all
+// pass costs the server more than the reading (measured: a third of all time in a catch-up).
+func (s *BatchSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *message.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -76,7 +85,8 @@ func (s *BatchSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *
 	ctx, stop := context.WithCancel(ctx)
 	s.stops = append(s.stops, stop)
 	out := make(chan *message.Message)
-	r := &batchRun{cfg: s.cfg, ctx: ctx, topic: topic, batches: make(chan *pendingBatch)}
+	r := &batchRun{cfg: s.cfg, ctx: ctx, batches: make(chan *pendingBatch)}
+	r.size.Store(int64(s.cfg.Size))
 	if err := r.open(); err != nil {
 		stop()
 		return nil, err
@@ -106,12 +116,18 @@ type pendingBatch struct {
 type batchRun struct {
 	cfg     BatchConfig
 	ctx     context.Context
-	topic   string
 	next    uint64
 	it      jetstream.MessagesContext
 	in      chan jetstream.Msg
 	batches chan *pendingBatch
+	size    atomic.Int64 // messages in a batch; adapt changes it
 }
+
+// A pull request can be lost with a leader that steps down; missing heartbeats tell within two seconds.
+const (
+	pullExpiry    = 10 * time.Second
+	pullHeartbeat = time.Second
+)
 
 // open makes the consumer anew at the reader's own position: it, not the server, knows what was applied.
 func (r *batchRun) open() error {
@@ -121,7 +137,6 @@ func (r *batchRun) open() error {
 	}
 	consumer, err := r.cfg.JetStream.CreateConsumer(r.ctx, r.cfg.Stream, jetstream.ConsumerConfig{
 		Durable:           r.cfg.Durable,
-		FilterSubject:     r.topic,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.next,
 		AckPolicy:         jetstream.AckAllPolicy,
@@ -132,7 +147,7 @@ func (r *batchRun) open() error {
 	if err != nil {
 		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
 	}
-	r.it, err = consumer.Messages(jetstream.PullMaxMessages(4*r.cfg.Size), jetstream.PullExpiry(10*time.Second), jetstream.PullHeartbeat(time.Second))
+	r.it, err = consumer.Messages(jetstream.PullMaxMessages(2*r.cfg.Most), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {
 		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
 	}
@@ -199,9 +214,9 @@ func (r *batchRun) collect() {
 var errReaderLost = errors.New("the reader was lost and is opened again")
 
 func (r *batchRun) gather() (*pendingBatch, error) {
-	b := &pendingBatch{}
-	inside := false // an atomic batch of the stream
-	for len(b.Items) < r.cfg.Size || inside {
+	b := &pendingBatch{Batch: Batch{Closing: r.ctx.Done()}}
+	inside := false // commits that were stored together
+	for size := int(r.size.Load()); len(b.Items) < size || inside; {
 		var m jetstream.Msg
 		var ok bool
 		if len(b.Items) == 0 || inside {
@@ -235,26 +250,45 @@ func (r *batchRun) gather() (*pendingBatch, error) {
 		}
 		for ; r.next < sequence; r.next++ {
 			item, err := r.cfg.Missing(r.next)
-			b.add(r.next, item, err)
+			if errors.Is(err, es.ErrTransient) {
+				return nil, err // read again later; only what stays so travels with the batch
+			}
+			b.add(r.next, item, err, !inside)
 		}
 		item, err := r.cfg.Decode(m)
-		b.add(sequence, item, err)
+		inside = natsstore.MoreFollow(m.Headers())
+		b.add(sequence, item, err, !inside)
 		b.ack = m
 		r.next = sequence + 1
-		inside = m.Headers().Get("Nats-Batch-Id") != "" && m.Headers().Get("Nats-Batch-Commit") == ""
 	}
 	return b, nil
 }
 
 // add appends an item; one that cannot be decoded travels as its error, for the handler to judge in its place.
-func (b *pendingBatch) add(sequence uint64, item any, err error) {
+func (b *pendingBatch) add(sequence uint64, item any, err error, whole bool) {
 	if err != nil {
 		item = err
 	}
 	if len(b.Items) == 0 {
 		b.First = sequence
 	}
-	b.Items, b.Last = append(b.Items, item), sequence
+	b.Items, b.Whole, b.Last = append(b.Items, item), append(b.Whole, whole), sequence
+}
+
+// A handler should take about this long: much longer, and what is read becomes visible late; much shorter, and the
+// cost of a transaction is shared by too few.
+const batchTime = 40 * time.Millisecond
+
+// adapt makes batches larger while full ones are handled quickly, and smaller when they take long.
+func (r *batchRun) adapt(n int, took time.Duration) {
+	size := int(r.size.Load())
+	switch {
+	case took > 2*batchTime:
+		size = max(size/2, min(r.cfg.Size, 64))
+	case took < batchTime/2 && n >= size:
+		size = min(2*size, r.cfg.Most)
+	}
+	r.size.Store(int64(size))
 }
 
 // attempt hands a batch out once; its context ends with the handler's answer. When reading has been stopped it waits
@@ -290,7 +324,11 @@ func (r *batchRun) deliver(out chan<- *message.Message) {
 		backoff := newBackoff(r.cfg.Pause, 100*r.cfg.Pause)
 		for handled := false; !handled; {
 			var open bool
-			if handled, open = r.attempt(b, out); !open || !handled && !backoff.wait(r.ctx) {
+			begun := time.Now()
+			if handled, open = r.attempt(b, out); handled {
+				r.adapt(len(b.Items), time.Since(begun))
+			}
+			if !open || !handled && !backoff.wait(r.ctx) {
 				return
 			}
 		}

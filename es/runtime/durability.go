@@ -21,6 +21,14 @@ type durability struct {
 	synced atomic.Uint64 // the durable revision: the highest that a sync has covered
 }
 
+// logOptions tells the log what its server's acknowledgement is worth.
+func (d *durability) logOptions() []func(*natsstore.Log) {
+	if d.mode == es.Fast {
+		return []func(*natsstore.Log){natsstore.Unsynced}
+	}
+	return nil
+}
+
 // acknowledged hears of every append.
 func (d *durability) acknowledged(revision es.Revision) { raise(&d.stored, uint64(revision)) }
 

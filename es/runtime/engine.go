@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,9 +39,14 @@ type Engine struct {
 	router      *message.Router
 	routed      chan struct{} // closed when the router has ended
 	caller      *caller
-	ops         *nats.Subscription
+	ops         []*nats.Subscription
+	answers     *answers          // of queries, while their read models stand
 	queue       message.Publisher // queued commands out
+	letters     *Letters
 	deadLetters *deadLetters
+	consumers   []*consumer
+	acting      context.Context // ends when dead letters are no longer tried again
+	stopActing  context.CancelFunc
 	projections map[string]*projection
 	lock        *os.File // of the read models' directory
 	fatal       chan error
@@ -72,6 +78,7 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 	e.durability = &durability{mode: cfg.Durability, syncer: cfg.Syncer}
 	e.durability.register(cfg.Metrics)
 	e.stopped, e.stop = context.WithCancel(context.Background())
+	e.acting, e.stopActing = context.WithCancel(e.stopped)
 	if err := e.start(ctx); err != nil {
 		closing, cancel := detached(ctx, 5*time.Second)
 		defer cancel()
@@ -94,11 +101,19 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := natsstore.SetUp(ctx, e.js, e.cfg.Replicas); err != nil {
 		return err
 	}
-	if e.log, err = natsstore.NewLog(e.conn, e.schemas); err != nil {
+	if err := natsstore.Register(ctx, e.js, e.schemas.Document()); err != nil {
+		return err
+	}
+	if e.log, err = natsstore.NewLog(e.conn, e.schemas, e.durability.logOptions()...); err != nil {
+		return err
+	}
+	if err := e.log.Mend(ctx); err != nil {
 		return err
 	}
 	e.executor = newExecutor(e.log, e.schemas, e.durability, e.metrics)
-	e.deadLetters = &deadLetters{js: e.js, metrics: e.metrics}
+	e.startSnapshots()
+	e.letters = NewLetters(e.js)
+	e.deadLetters = &deadLetters{letters: e.letters, metrics: e.metrics}
 	if err := e.openQueue(); err != nil {
 		return err
 	}
@@ -106,7 +121,7 @@ func (e *Engine) start(ctx context.Context) error {
 		return err
 	}
 	if e.cfg.has(RoleProjectors) {
-		if err := e.startProjections(); err != nil {
+		if err := e.startProjections(ctx); err != nil {
 			return err
 		}
 	}
@@ -129,6 +144,9 @@ func (e *Engine) start(ctx context.Context) error {
 	}
 	if err := e.run(ctx); err != nil {
 		return err
+	}
+	if err := e.serveLetters(); err != nil {
+		return fmt.Errorf("service %s>: %w", lettersSubject, err)
 	}
 	e.watchSyncer()
 	if e.cfg.has(RoleCommands) {
@@ -178,16 +196,17 @@ func (e *Engine) Close(ctx context.Context) error {
 		if e.caller != nil {
 			errs = append(errs, e.caller.close(ctx))
 		}
-		if e.ops != nil {
-			errs = append(errs, e.ops.Unsubscribe())
+		for _, sub := range e.ops {
+			errs = append(errs, sub.Unsubscribe())
 		}
+		e.stopActing()
 		if e.router != nil {
 			errs = append(errs, e.drain(ctx))
 		}
 		e.stop()
 		e.background.Wait()
 		for _, p := range e.projections {
-			errs = append(errs, p.model.Close())
+			errs = append(errs, p.close())
 		}
 		if e.lock != nil {
 			errs = append(errs, e.lock.Close())
@@ -226,8 +245,17 @@ func (e *Engine) consume(name, topic string, cfg LaneConfig, handler message.NoP
 	if err != nil {
 		panic(err) // only for an empty topic
 	}
-	h := e.router.AddConsumerHandler(name, topic, NewLaneSubscriber(cfg), handler)
-	h.AddMiddleware(e.durability.middleware, poison, judge, middleware.Recoverer)
+	lanes := NewLaneSubscriber(cfg)
+	c := &consumer{
+		engine: e, name: cfg.Durable, stream: cfg.Stream, keys: lanes.cfg.Keys, park: slices.Contains(e.cfg.Park, cfg.Durable),
+		handle: judge(middleware.Recoverer(func(m *message.Message) ([]*message.Message, error) { return nil, handler(m) })),
+	}
+	e.consumers = append(e.consumers, c)
+	h := e.router.AddConsumerHandler(name, topic, lanes, func(m *message.Message) error {
+		_, err := c.live(m)
+		return err
+	})
+	h.AddMiddleware(e.durability.middleware, poison)
 }
 
 // attemptsOfUnknown is how often what is neither transient nor permanent, a panic for one, is tried.

@@ -226,7 +226,7 @@ func TestAPoisonedQueueMessageIsPutAsideWhateverHeadersItCarries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := stream.GetLastMsgForSubject(t.Context(), "deadletters.commands")
+	m, err := stream.GetLastMsgForSubject(t.Context(), "deadletters.commands.>")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,17 +23,17 @@ func (d Delivery) events() ([]es.Recorded, error) {
 
 // eventKeys chooses the lanes of a commit: those of its events that are somebody's. A commit that cannot be read
 // goes to a lane of its own, where the handler meets the error.
-func (e *Engine) eventKeys(interest es.Interest, keyOf func(es.Recorded) (string, error)) func(*nats.Msg) ([]string, any) {
+func (e *Engine) eventKeys(interest es.Interest, keyOf func(es.Recorded) (string, error)) func(*nats.Msg, uint64) ([]string, any) {
 	handled := map[string]bool{}
 	for _, event := range interest.Handles {
 		handled[event.EventType()] = true
 	}
-	return func(m *nats.Msg) ([]string, any) {
+	return func(m *nats.Msg, sequence uint64) ([]string, any) {
 		// A single event names its type in a header: most commits need no decoding to be passed over.
 		if t := m.Header.Get("ce-type"); t != "" && !handled[t] {
 			return nil, nil
 		}
-		events, err := e.decodeCore(m)
+		events, err := e.log.Decode(m.Subject, m.Header, m.Data, sequence)
 		if err != nil {
 			return []string{m.Subject}, decoded{nil, err}
 		}
@@ -49,15 +49,6 @@ func (e *Engine) eventKeys(interest es.Interest, keyOf func(es.Recorded) (string
 		}
 		return keys, decoded{events, nil}
 	}
-}
-
-// decodeCore reads a stored commit as a lane's puller gets it.
-func (e *Engine) decodeCore(m *nats.Msg) ([]es.Recorded, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, es.Permanent(err)
-	}
-	return e.log.Decode(m.Subject, m.Header, m.Data, meta.Sequence.Stream)
 }
 
 // decode reads a stored commit as a batch reader gets it.

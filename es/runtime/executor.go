@@ -28,6 +28,7 @@ type executor struct {
 	durability *durability
 	now        func() time.Time
 	cache      *otter.Cache[es.Stream, *instance]
+	snapshots  *snapshots // nil: every load reads the whole history
 	streams    keyedMutex // within the process, so that writers of one aggregate queue instead of conflicting
 	metrics    *metrics
 }
@@ -45,8 +46,12 @@ type instance struct {
 	state    es.Folded
 	revision es.Revision
 	version  uint64
+	eventID  string            // of the last event
+	time     time.Time         // of the last event
 	seen     map[string]commit // by command id
 	order    []string          // the same ids, oldest first
+
+	snapshotted uint64 // version of the last snapshot; 0: none
 }
 
 // commit is what is remembered of one, to answer its command again.
@@ -77,7 +82,7 @@ func (i *instance) add(events []es.Recorded) (err error) {
 		c.hash, c.revision, c.version = r.RequestHash, r.Revision, r.Version
 		c.events = append(c.events, r.EventType())
 		i.seen[r.CommandID] = c
-		i.revision, i.version = r.Revision, r.Version
+		i.revision, i.version, i.eventID, i.time = r.Revision, r.Version, r.ID, r.Time
 	}
 	return nil
 }
@@ -126,122 +131,172 @@ func (x *executor) decide(ctx context.Context, r es.Request) (reply es.Reply) {
 		}
 		return reply
 	}
-	command, err := x.schemas.Command(r.Meta.Stream.Category, r.Type)
+	decoded, err := x.prepare(&r)
 	if err != nil {
 		return refuse(err, nil)
 	}
+
+	unlock := x.streams.lock(r.Meta.Stream)
+	defer unlock()
+	var allowed []string
+	err = x.persist(ctx, func() (done bool, err error) {
+		done, allowed, err = x.attempt(ctx, r, decoded, &reply)
+		return done, err
+	}, r.Meta.Stream)
+	if err != nil {
+		return refuse(err, allowed)
+	}
+	return reply
+}
+
+// persist attempts until it is done or fails for good. After a conflict or a lost answer the streams' states are
+// loaded anew, which also tells whether what had no answer was stored.
+func (x *executor) persist(ctx context.Context, attempt func() (done bool, err error), streams ...es.Stream) error {
+	pause := newBackoff(time.Millisecond, 100*time.Millisecond)
+	uncertain := false // an append whose answer was lost may still have happened
+	for n := 1; ; n++ {
+		done, err := attempt()
+		if err == nil && done {
+			return nil
+		}
+		if err == nil {
+			continue // a cached state was not the newest
+		}
+		uncertain = uncertain || errors.Is(err, es.ErrUnknownOutcome)
+		moved := errors.Is(err, es.ErrConflict) && !errors.Is(err, errUnexpected)
+		if errors.Is(err, es.ErrUnknownOutcome) || moved && n < appendAttempts {
+			for _, s := range streams {
+				x.cache.Invalidate(s)
+			}
+			if pause.wait(ctx) {
+				continue
+			}
+		}
+		if uncertain && errors.Is(err, es.ErrTransient) && !errors.Is(err, errUnexpected) {
+			return es.ErrUnknownOutcome
+		}
+		return err
+	}
+}
+
+// prepare checks a request and stamps it.
+func (x *executor) prepare(r *es.Request) (es.Command, error) {
+	command, err := x.schemas.Command(r.Meta.Stream.Category, r.Type)
+	if err != nil {
+		return nil, err
+	}
 	if err := r.Meta.Stream.Validate(); err != nil {
-		return refuse(err, nil)
+		return nil, err
 	}
 	decoded, err := command.Decode(r.Data)
 	if err != nil {
-		return refuse(err, nil)
+		return nil, err
 	}
 	r.Meta.RequestHash = schema.RequestHash(r.Type, r.Data)
 	r.Meta.Time = x.now().UTC().Truncate(time.Microsecond)
 	if r.Meta.Correlation == "" {
 		r.Meta.Correlation = r.Meta.CommandID
 	}
-
-	unlock := x.streams.lock(r.Meta.Stream)
-	defer unlock()
-	pause := newBackoff(time.Millisecond, 100*time.Millisecond)
-	uncertain := false // an append whose answer was lost may still have happened
-	for attempt := 1; ; attempt++ {
-		done, allowed, err := x.attempt(ctx, r, decoded, &reply)
-		if err == nil && done {
-			return reply
-		}
-		if err == nil {
-			continue // the cached state was not the newest
-		}
-		uncertain = uncertain || errors.Is(err, es.ErrUnknownOutcome)
-		again := errors.Is(err, es.ErrUnknownOutcome) ||
-			errors.Is(err, es.ErrConflict) && !errors.Is(err, errUnexpected) && (r.Expected == nil || uncertain) && attempt < appendAttempts
-		if again {
-			x.cache.Invalidate(r.Meta.Stream)
-			if pause.wait(ctx) {
-				continue
-			}
-		}
-		if uncertain && errors.Is(err, es.ErrTransient) && !errors.Is(err, errUnexpected) {
-			err = es.ErrUnknownOutcome
-		}
-		return refuse(err, allowed)
-	}
+	return decoded, nil
 }
 
 // errUnexpected is the conflict that no reload can mend: the caller decided on another version.
 var errUnexpected = fmt.Errorf("%w: not the version expected", es.ErrConflict)
 
-// attempt decides once. done is false, without an error, when a cached state proved old.
+// attempt decides and appends once. done is false, without an error, when a cached state proved old.
 func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command, reply *es.Reply) (done bool, allowed []string, err error) {
-	inst, fresh, err := x.instance(ctx, r.Meta.Stream)
-	if err != nil {
-		return false, nil, err
-	}
-	// What is answered without appending must have been decided on the newest state.
-	newest := func() bool {
-		if fresh {
-			return true
-		}
-		var last es.Revision
-		if last, err = x.log.Last(ctx, r.Meta.Stream); err == nil && last != inst.revision {
-			x.cache.Invalidate(r.Meta.Stream)
-			return false
-		}
-		return err == nil
-	}
-	if c, known := inst.seen[r.Meta.CommandID]; known {
-		if c.hash != r.Meta.RequestHash {
-			return false, nil, &es.InvalidError{Code: "id_reused", Message: fmt.Sprintf("command id %q was used for another command on %s: take a new id", r.Meta.CommandID, r.Meta.Stream)}
-		}
-		reply.Outcome, reply.Revision, reply.Version, reply.Events = es.Accepted, c.revision, c.version, c.events
-		return true, nil, nil
-	}
-	if r.Expected != nil && *r.Expected != inst.version {
-		if !newest() {
-			return false, nil, err
-		}
-		reply.Revision, reply.Version = inst.revision, inst.version
-		return false, nil, unexpected(*r.Expected, inst.version)
-	}
-	events, decideErr := inst.decide(command, r.Meta)
-	if decideErr != nil || len(events) == 0 {
-		if !newest() {
-			return false, nil, err
-		}
-		reply.Revision, reply.Version = inst.revision, inst.version
-		if decideErr != nil {
-			return false, inst.state.Allowed(), decideErr
-		}
-		reply.Outcome = es.Unchanged
-		return true, nil, nil
-	}
-	c := es.Commit{Stream: r.Meta.Stream, Expected: inst.revision}
-	for i, e := range events {
-		c.Events = append(c.Events, es.Recorded{Event: e, Meta: r.Meta, ID: fmt.Sprintf("%s/%d", r.Meta.CommandID, i+1), Version: inst.version + uint64(i) + 1})
+	d, err := x.consider(ctx, r, command, reply)
+	if err != nil || d.stale || len(d.commit.Events) == 0 {
+		return err == nil && !d.stale, d.allowed, err
 	}
 	began := time.Now()
-	revision, err := x.log.Append(ctx, c)
+	revision, err := x.log.Append(ctx, d.commit)
 	x.metrics.append(time.Since(began), err)
 	if err != nil {
 		return false, nil, err
 	}
 	x.durability.acknowledged(revision)
-	for i := range c.Events {
-		c.Events[i].Revision = revision
-	}
-	if err := inst.add(c.Events); err != nil {
-		x.cache.Invalidate(r.Meta.Stream) // stored all the same: the next load says what is wrong
-	} else {
-		x.cache.Set(r.Meta.Stream, inst)
-	}
-	reply.Outcome, reply.Revision, reply.Version = es.Accepted, revision, inst.version
-	for _, e := range events {
-		reply.Events = append(reply.Events, e.EventType())
-	}
+	x.committed(d, revision, reply)
 	return true, nil, nil
+}
+
+// decision is what an aggregate makes of a command.
+type decision struct {
+	inst     *instance
+	commit   es.Commit // without events there is nothing to append, and the reply says all
+	stale    bool      // the cached state was not the newest: decide anew
+	repeated bool      // the command took effect before
+	allowed  []string  // beside a rejection
+}
+
+// consider decides once and appends nothing.
+func (x *executor) consider(ctx context.Context, r es.Request, command es.Command, reply *es.Reply) (d decision, err error) {
+	inst, fresh, err := x.instance(ctx, r.Meta.Stream)
+	if err != nil {
+		return d, err
+	}
+	d.inst = inst
+	// What is answered without appending must have been decided on the newest state.
+	newest := func() (bool, error) {
+		if fresh {
+			return true, nil
+		}
+		last, err := x.log.Last(ctx, r.Meta.Stream)
+		if err == nil && last != inst.revision {
+			x.cache.Invalidate(r.Meta.Stream)
+			d.stale = true
+		}
+		return err == nil && !d.stale, err
+	}
+	if c, known := inst.seen[r.Meta.CommandID]; known {
+		if c.hash != r.Meta.RequestHash {
+			return d, &es.InvalidError{Code: "id_reused", Message: fmt.Sprintf("command id %q was used for another command on %s: take a new id", r.Meta.CommandID, r.Meta.Stream)}
+		}
+		reply.Outcome, reply.Revision, reply.Version, reply.Events = es.Accepted, c.revision, c.version, c.events
+		d.repeated = true
+		return d, nil
+	}
+	if r.Expected != nil && *r.Expected != inst.version {
+		if ok, err := newest(); !ok {
+			return d, err
+		}
+		reply.Revision, reply.Version = inst.revision, inst.version
+		return d, unexpected(*r.Expected, inst.version)
+	}
+	events, decideErr := inst.decide(command, r.Meta)
+	if decideErr != nil || len(events) == 0 {
+		if ok, err := newest(); !ok {
+			return d, err
+		}
+		reply.Revision, reply.Version = inst.revision, inst.version
+		if decideErr != nil {
+			d.allowed = inst.state.Allowed()
+			return d, decideErr
+		}
+		reply.Outcome = es.Unchanged
+		return d, nil
+	}
+	d.commit = es.Commit{Stream: r.Meta.Stream, Expected: inst.revision}
+	for i, e := range events {
+		d.commit.Events = append(d.commit.Events, es.Recorded{Event: e, Meta: r.Meta, ID: fmt.Sprintf("%s/%d", r.Meta.CommandID, i+1), Version: inst.version + uint64(i) + 1})
+	}
+	return d, nil
+}
+
+// committed takes in what has been appended.
+func (x *executor) committed(d decision, revision es.Revision, reply *es.Reply) {
+	events := d.commit.Events
+	for i := range events {
+		events[i].Revision = revision
+		reply.Events = append(reply.Events, events[i].EventType())
+	}
+	reply.Outcome, reply.Revision, reply.Version = es.Accepted, revision, events[len(events)-1].Version
+	if err := d.inst.add(events); err != nil {
+		x.cache.Invalidate(d.commit.Stream) // stored all the same: the next load says what is wrong
+		return
+	}
+	x.cache.Set(d.commit.Stream, d.inst)
+	x.snapshots.offer(d.commit.Stream, d.inst, false)
 }
 
 // instance returns the aggregate, from the cache or loaded; fresh says that it was just loaded.
@@ -251,20 +306,36 @@ func (x *executor) instance(ctx context.Context, s es.Stream) (inst *instance, f
 		return inst, false, nil
 	}
 	x.metrics.cacheMisses.Inc()
-	aggregate, err := x.schemas.Aggregate(s.Category)
-	if err != nil {
-		return nil, false, err
-	}
-	history, err := x.log.Load(ctx, s, es.Range{})
-	if err != nil {
-		return nil, false, fmt.Errorf("load %s: %w", s, err)
-	}
-	inst = &instance{state: aggregate.New(), seen: map[string]commit{}}
-	if err := inst.add(history.Events); err != nil {
+	if inst, err = x.load(ctx, s); err != nil {
 		return nil, false, err
 	}
 	x.cache.Set(s, inst)
 	return inst, true, nil
+}
+
+// load folds an aggregate from its snapshot and what follows, or from its whole history.
+func (x *executor) load(ctx context.Context, s es.Stream) (*instance, error) {
+	aggregate, err := x.schemas.Aggregate(s.Category)
+	if err != nil {
+		return nil, err
+	}
+	began := x.now()
+	inst, lied, err := x.snapshots.restore(ctx, x.log, aggregate, s)
+	if err != nil {
+		return nil, err
+	}
+	if inst == nil {
+		history, err := x.log.Load(ctx, s, es.Range{})
+		if err != nil {
+			return nil, fmt.Errorf("load %s: %w", s, err)
+		}
+		inst = &instance{state: aggregate.New(), seen: map[string]commit{}}
+		if err := inst.add(history.Events); err != nil {
+			return nil, err
+		}
+	}
+	x.snapshots.offer(s, inst, lied || x.now().Sub(began) > costlyLoad)
+	return inst, nil
 }
 
 // keyedMutex is a mutex per stream, kept only while someone holds or awaits it.

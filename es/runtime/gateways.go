@@ -1,9 +1,11 @@
 package runtime
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -44,10 +46,15 @@ func (e *Engine) startGateway(g es.Gateway) {
 	})
 }
 
-// deliver does the I/O for one event and sends the answer back as commands. The event's id is the idempotency key.
+// deliver does the I/O for one event and sends the answer back as commands. The idempotency key is made of stream and
+// event id.
 func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error {
 	ctx := m.Context()
-	effects, err := g.Deliver(ctx, r, r.ID)
+	if done, err := e.answered(ctx, g, r); done || err != nil {
+		return err
+	}
+	// An event's id is unique within its stream.
+	effects, err := g.Deliver(ctx, r, derivedID("delivery", g.Name, r.Stream, r.ID))
 	if err != nil {
 		err = fmt.Errorf("gateway %s: event %s: %w", g.Name, r.ID, err)
 		if errors.Is(err, es.ErrTransient) && DeliveryFrom(ctx).Attempt >= gatewayAttempts {
@@ -65,7 +72,7 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error 
 			return es.Permanent(fmt.Errorf("gateway %s: command %s: %w", g.Name, send.Command.CommandType(), err))
 		}
 		meta := es.Meta{
-			Stream: send.Stream, CommandID: derivedID("gateway", g.Name, r.ID, i), User: "gateway:" + g.Name,
+			Stream: send.Stream, CommandID: derivedID("gateway", g.Name, r.Stream, r.ID, i), User: gatewayUser(g),
 			Correlation: r.Correlation, Causation: r.ID, Traceparent: r.Traceparent,
 		}
 		reply, err := e.executeOwn(ctx, es.Request{Type: send.Command.CommandType(), Data: data, Meta: meta})
@@ -83,3 +90,21 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error 
 	}
 	return nil
 }
+
+// answered reports whether the log says already what became of an event.
+func (e *Engine) answered(ctx context.Context, g es.Gateway, r es.Recorded) (bool, error) {
+	if len(g.Answers) == 0 {
+		return false, nil
+	}
+	since, err := e.log.Load(ctx, r.Stream, es.Range{After: r.Revision})
+	if err != nil {
+		return false, fmt.Errorf("gateway %s: event %s: has it been answered: %w", g.Name, r.ID, err)
+	}
+	answers := es.Interest{Handles: g.Answers}
+	return slices.ContainsFunc(since.Events, func(a es.Recorded) bool {
+		return a.Causation == r.ID && a.User == gatewayUser(g) && answers.Has(a.EventType())
+	}), nil
+}
+
+// gatewayUser is who stands behind a gateway's commands in the audit trail.
+func gatewayUser(g es.Gateway) string { return "gateway:" + g.Name }

@@ -236,7 +236,7 @@ func (r *laneRun) deal(m *nats.Msg) error {
 		return nil
 	}
 	r.mu.Unlock()
-	keys, payload := r.cfg.Keys(m)
+	keys, payload := r.cfg.Keys(m, sequence)
 	if len(keys) == 0 {
 		return m.Ack()
 	}

@@ -32,7 +32,7 @@ type LaneConfig struct {
 	Grace     time.Duration // Close waits this long for handlers; default 15 s
 	// Keys says in which lanes a message is worked off, one after the other within each; none: it is acknowledged
 	// unseen. What it returns beside travels to the handler in Delivery.Payload. Default: one lane per subject.
-	Keys func(m *nats.Msg) (keys []string, payload any)
+	Keys func(m *nats.Msg, sequence uint64) (keys []string, payload any)
 	// TakeOver is started when this process has become the owner, beside the first deliveries.
 	TakeOver func(ctx context.Context)
 	// Fault hears of errors that are being retried and, with nil, of their end.
@@ -47,7 +47,7 @@ func (c LaneConfig) withDefaults() LaneConfig {
 	c.Pause = orDefault(c.Pause, 20*time.Millisecond)
 	c.Grace = orDefault(c.Grace, 15*time.Second)
 	if c.Keys == nil {
-		c.Keys = func(m *nats.Msg) ([]string, any) { return []string{m.Subject}, nil }
+		c.Keys = func(m *nats.Msg, _ uint64) ([]string, any) { return []string{m.Subject}, nil }
 	}
 	if c.TakeOver == nil {
 		c.TakeOver = func(context.Context) {}
@@ -75,6 +75,8 @@ type Delivery struct {
 	Key      string // of the lane
 	Attempt  int    // 1 at first
 	Payload  any    // what Keys returned
+
+	retrial *retrial // not nil: this is a dead letter's original, tried again
 }
 
 type deliveryKey struct{}

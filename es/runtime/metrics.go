@@ -23,6 +23,9 @@ type metrics struct {
 	transitions *prometheus.CounterVec
 	lag         *prometheus.GaugeVec
 	applied     *prometheus.CounterVec
+
+	snapshotsRead    *prometheus.CounterVec
+	snapshotsWritten *prometheus.CounterVec
 }
 
 func newMetrics(r *prometheus.Registry, log *slog.Logger, durability es.Durability) *metrics {
@@ -39,12 +42,15 @@ func newMetrics(r *prometheus.Registry, log *slog.Logger, durability es.Durabili
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_saga_transitions_total", Help: "Transitions stored."}, []string{"saga"}),
 		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millstream_projector_lag_revisions", Help: "Revisions between the log and a read model, when last looked at."}, []string{"projector"}),
 		applied:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_projector_events_total", Help: "Events applied."}, []string{"projector"}),
+
+		snapshotsRead:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_snapshots_read_total", Help: "Snapshots looked for at a load: used, none, unavailable, or ignored because of their checksum, schema, state, because they are unreadable or the log is another."}, []string{"result"}),
+		snapshotsWritten: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_snapshots_written_total", Help: "Snapshots due: written, failed, or dropped since the writer was busy."}, []string{"result"}),
 	}
 	mode := prometheus.NewGauge(prometheus.GaugeOpts{Name: "millstream_durable", Help: "1 when an accepted command survives a power cut, 0 in fast mode."})
 	if durability == es.Durable {
 		mode.Set(1)
 	}
-	r.MustRegister(m.commands, m.seconds, m.appends, m.conflicts, m.cacheHits, m.cacheMisses, m.deadLetters, m.transitions, m.lag, m.applied, mode)
+	r.MustRegister(m.commands, m.seconds, m.appends, m.conflicts, m.cacheHits, m.cacheMisses, m.deadLetters, m.transitions, m.lag, m.applied, m.snapshotsRead, m.snapshotsWritten, mode)
 	return m
 }
 

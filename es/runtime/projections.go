@@ -19,43 +19,53 @@ import (
 // projectorAttempts is how often a batch that fails for an unknown reason is tried before the projector halts.
 const projectorAttempts = 5
 
-// projection keeps one read model of this node. It never skips: what cannot be applied is tried again, then the
-// projector halts and says so, and the others go on.
+// projection keeps one read model of this node. It never skips by itself: what cannot be applied is tried again, then
+// the projector halts and says so, and the others go on. The model that its code keeps is not always the one that
+// answers: see serving.go.
 type projection struct {
 	engine *Engine
-	model  *readmodel.Model
+	def    es.Projector
+	model  *readmodel.Model // what this program's code keeps
+	until  es.Revision      // the log's end at start: a model that has come so far is complete
 	sub    *BatchSubscriber
+
+	applying chan struct{} // holds one token, of whoever may move the model's checkpoint
 
 	mu       sync.Mutex
 	attempts int
-	halted   error
+	halted   *halt
+	gate     chan struct{} // what a paused or halted projector waits at; nil: open
+	serving  readmodel.Serving
+	kept     *readmodel.Model // what other code kept: it serves while ours is built, and can be gone back to
+	keptKey  string
+	changed  chan struct{} // closed, and replaced, when another model serves
 
-	rebuilding sync.Mutex
+	rebuilding, verifying sync.Mutex
+}
+
+// halt is why a projector cannot go on.
+type halt struct {
+	err      error
+	revision es.Revision // of the commit at fault; 0: none is to blame alone
 }
 
 func (e *Engine) modelDir() string { return filepath.Join(e.cfg.DataDir, "readmodels") }
 
-func (e *Engine) startProjections() (err error) {
+func (e *Engine) startProjections(ctx context.Context) (err error) {
 	if e.lock, err = natsstore.LockDir(e.modelDir()); err != nil {
 		return err
 	}
+	e.answers = newAnswers(e.cfg.Metrics)
 	for _, def := range e.cfg.Domain.Projectors {
-		model, err := readmodel.Open(e.modelDir(), def)
-		if err != nil {
-			return err
-		}
-		if why := model.Recovered(); why != "" {
-			e.cfg.Logger.Warn(why)
-		}
-		p := &projection{engine: e, model: model}
+		p := &projection{engine: e, def: def, applying: make(chan struct{}, 1), changed: make(chan struct{})}
 		e.projections[def.Name] = p
-		if err := p.confirm(e.stopped); err != nil {
+		if err := p.open(ctx); err != nil {
 			return err
 		}
 		p.sub = NewBatchSubscriber(BatchConfig{
 			JetStream: e.js, Stream: natsstore.EventsStream,
 			Durable: fmt.Sprintf("projector-%s-%s", def.Key(), e.node),
-			Next:    p.next,
+			Next:    func() uint64 { revision, _ := p.model.Checkpoint(); return uint64(revision) + 1 },
 			Decode:  func(m jetstream.Msg) (any, error) { return e.decode(m) },
 			Missing: func(sequence uint64) (any, error) { return e.missing(sequence) },
 			Fault:   func(err error) { e.fault("projector "+def.Name, err) },
@@ -63,39 +73,6 @@ func (e *Engine) startProjections() (err error) {
 		e.router.AddConsumerHandler(def.Name+" projector", "events.>", p.sub, p.handle)
 	}
 	return e.startOps()
-}
-
-// confirm compares the checkpoint with the log: revisions that were used anew after a power cut in fast mode, or a
-// log that has lost its tail, make the read model worthless, and it begins anew.
-func (p *projection) confirm(ctx context.Context) error {
-	revision, id := p.model.Checkpoint()
-	if revision == 0 {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	last, err := p.engine.log.LastRevision(ctx)
-	if err != nil {
-		return fmt.Errorf("projector %s: %w", p.name(), err)
-	}
-	if revision <= last {
-		events, err := p.engine.log.At(ctx, revision)
-		if err != nil && !errors.Is(err, es.ErrPermanent) {
-			return fmt.Errorf("projector %s: %w", p.name(), err)
-		}
-		if err == nil && len(events) > 0 && events[len(events)-1].ID == id {
-			return nil
-		}
-	}
-	p.engine.cfg.Logger.Warn("read model is not of this log and is rebuilt", "projector", p.name(), "revision", revision, "eventId", id, "logLast", last)
-	return p.model.Reset()
-}
-
-func (p *projection) name() string { return p.model.Projector().Name }
-
-func (p *projection) next() uint64 {
-	revision, _ := p.model.Checkpoint()
-	return uint64(revision) + 1
 }
 
 // missing reads what the reader's consumer skipped. Nothing is ever deleted from the log, so a gap is a replica
@@ -109,34 +86,63 @@ func (e *Engine) missing(sequence uint64) ([]es.Recorded, error) {
 // handle applies one batch of the stream in one transaction.
 func (p *projection) handle(m *message.Message) error {
 	b := BatchFrom(m.Context())
-	batch, bad := gather(b)
-	if batch.Last > 0 {
-		if err := p.apply(m.Context(), batch); err != nil {
-			return err
+	if err := p.pass(b.Closing); err != nil {
+		return err
+	}
+	select {
+	case p.applying <- struct{}{}:
+		defer func() { <-p.applying }()
+	case <-b.Closing:
+		return errStopping
+	}
+	err := p.apply(m.Context(), b)
+	if at, ok := errors.AsType[*readmodel.EventError](err); ok && !errors.Is(err, es.ErrTransient) {
+		// What comes before the commit at fault is shown, so that the model stands right before it.
+		if earlier := p.apply(m.Context(), b.before(at.Revision)); earlier != nil {
+			err = earlier
 		}
 	}
-	if bad != nil {
-		return p.judge(bad)
-	}
-	return nil
-}
-
-func (p *projection) apply(ctx context.Context, batch readmodel.Batch) error {
-	before, _ := p.model.Checkpoint()
-	if err := p.model.Apply(ctx, batch); err != nil {
+	if err != nil {
 		return p.judge(err)
 	}
 	p.mu.Lock()
 	p.attempts = 0
 	p.mu.Unlock()
-	if before < batch.Last {
-		p.engine.metrics.applied.WithLabelValues(p.name()).Add(float64(len(batch.Events)))
+	err = p.promote(m.Context())
+	p.engine.fault("serving of "+p.def.Name, err)
+	return err
+}
+
+// before is what of a batch comes before a commit, or before those that were stored together with it.
+func (b *Batch) before(revision es.Revision) *Batch {
+	n := int(min(uint64(revision)-b.First, uint64(len(b.Items))))
+	for n > 0 && !b.Whole[n-1] {
+		n--
+	}
+	return &Batch{Items: b.Items[:n], First: b.First}
+}
+
+// apply folds a batch, as far as it can be read.
+func (p *projection) apply(ctx context.Context, b *Batch) error {
+	batch, bad := gather(b, p.model.Skipped())
+	if bad != nil {
+		return bad
+	}
+	if batch.Last == 0 {
+		return nil
+	}
+	from, _ := p.model.Checkpoint()
+	if err := p.model.Apply(ctx, batch); err != nil {
+		return err
+	}
+	if from < batch.Last {
+		p.engine.metrics.applied.WithLabelValues(p.def.Name).Add(float64(len(batch.Events)))
 	}
 	return nil
 }
 
 // judge decides whether a failed batch is tried again or the projector halts. The error makes the subscriber hand
-// the batch out again; halted, it is closed.
+// the batch out again; halted, it waits at the gate then.
 func (p *projection) judge(err error) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -144,43 +150,41 @@ func (p *projection) judge(err error) error {
 	if errors.Is(err, es.ErrTransient) || p.attempts < projectorAttempts || p.halted != nil {
 		return err
 	}
-	p.halted = err
-	p.engine.cfg.Logger.Error("projector halted; its read model stands still until the cause is mended and the process restarted", "projector", p.name(), "error", err)
-	go p.sub.Close()
+	p.halted = &halt{err: err}
+	if at, ok := errors.AsType[*readmodel.EventError](err); ok {
+		p.halted.revision = at.Revision
+	}
+	if p.gate == nil {
+		p.gate = make(chan struct{})
+	}
+	p.engine.cfg.Logger.Error("projector halted; its read model stands still until the cause is mended and the process restarted, or somebody resumes it",
+		"projector", p.def.Name, "revision", p.halted.revision, "error", err)
 	return err
 }
 
-// gather makes a read model's batch of a stream's. bad is the error of the first commit that could not be read; what
-// comes before it is in the batch.
-func gather(b *Batch) (batch readmodel.Batch, bad error) {
-	for _, item := range b.Items {
-		events, ok := item.([]es.Recorded)
-		if !ok {
-			return batch, item.(error)
+// skippedID stands in a checkpoint for the event id of a commit that was skipped since it cannot be read.
+func skippedID(revision es.Revision) string { return fmt.Sprintf("skipped/%d", revision) }
+
+// gather makes a read model's batch of a stream's. bad is the error of the first commit that could not be read, unless
+// it is skipped; what comes before it is in the batch.
+func gather(b *Batch, skipped map[es.Revision]readmodel.Skipped) (batch readmodel.Batch, bad error) {
+	for i, item := range b.Items {
+		revision := es.Revision(b.First) + es.Revision(i)
+		switch found := item.(type) {
+		case []es.Recorded:
+			if len(found) == 0 {
+				continue
+			}
+			batch.Events = append(batch.Events, found...)
+			batch.Last, batch.LastID = revision, found[len(found)-1].ID
+		case error:
+			if _, skip := skipped[revision]; !skip {
+				return batch, &readmodel.EventError{Revision: revision, Err: found}
+			}
+			batch.Last, batch.LastID = revision, skippedID(revision)
 		}
-		if len(events) == 0 {
-			continue
-		}
-		batch.Events = append(batch.Events, events...)
-		last := events[len(events)-1]
-		batch.Last, batch.LastID = last.Revision, last.ID
 	}
 	return batch, nil
-}
-
-// Ask puts a question to a read model, once it has reached revision min. at is a revision that the answer shows at
-// least. Errors: what the query rejects; transient when the read model does not get there before ctx ends.
-func (e *Engine) Ask(ctx context.Context, q es.QueryDef, params any, min es.Revision) (answer any, at es.Revision, err error) {
-	p := e.projections[q.ProjectorName()]
-	if p == nil {
-		return nil, 0, es.Transient(fmt.Errorf("query %s needs the projectors' role, which this process does not have", q.QueryName()))
-	}
-	if err := p.model.WaitFor(ctx, min); err != nil {
-		return nil, 0, err
-	}
-	at, _ = p.model.Checkpoint()
-	answer, err = q.AskAny(ctx, p.model.DB(), params)
-	return answer, at, err
 }
 
 // StateAt folds an aggregate from the log, up to a revision or a time. Errors: NotFound when there is nothing,
@@ -191,31 +195,31 @@ func (e *Engine) StateAt(ctx context.Context, s es.Stream, r es.Range) (StateAt,
 	if err != nil {
 		return at, err
 	}
-	if r.AsOf.After(time.Now().Add(time.Second)) {
-		return at, &es.InvalidError{Code: "in_future", Message: fmt.Sprintf("asOf %s is in the future", r.AsOf.Format(time.RFC3339))}
-	}
+	last := r.UpTo
 	if r.UpTo > 0 {
-		last, err := e.log.LastRevision(ctx)
-		if err != nil {
+		if last, err = e.log.LastRevision(ctx); err != nil {
 			return at, err
 		}
-		if r.UpTo > last {
-			return at, &es.InvalidError{Code: "in_future", Message: fmt.Sprintf("asOf %d is in the future: the log's last revision is %d", r.UpTo, last)}
+	}
+	if err := notInFuture(r, last); err != nil {
+		return at, err
+	}
+	inst := &instance{state: aggregate.New(), seen: map[string]commit{}}
+	if r == (es.Range{}) {
+		inst, err = e.executor.load(ctx, s)
+	} else {
+		var history es.History
+		if history, err = e.log.Load(ctx, s, r); err == nil {
+			err = inst.add(history.Events)
 		}
 	}
-	history, err := e.log.Load(ctx, s, r)
 	if err != nil {
 		return at, err
 	}
-	if len(history.Events) == 0 {
+	if inst.version == 0 {
 		return at, es.NotFound(s.Category+"_not_found", fmt.Sprintf("%s has no events up to there", s))
 	}
-	inst := &instance{state: aggregate.New(), seen: map[string]commit{}}
-	if err := inst.add(history.Events); err != nil {
-		return at, err
-	}
-	at.Version, at.Revision, at.State = inst.version, inst.revision, inst.state.State()
-	at.Time = history.Events[len(history.Events)-1].Time
+	at.Version, at.Revision, at.Time, at.State = inst.version, inst.revision, inst.time, inst.state.State()
 	return at, nil
 }
 
@@ -241,16 +245,8 @@ func (e *Engine) Checks(ctx context.Context) []Check {
 		if p == nil {
 			continue
 		}
-		at, _ := p.model.Checkpoint()
-		lag := max(last, at) - at
-		e.metrics.lag.WithLabelValues(def.Name).Set(float64(lag))
-		p.mu.Lock()
-		halted := p.halted
-		p.mu.Unlock()
-		if halted != nil {
-			halted = fmt.Errorf("halted at revision %d: %w", at, halted)
-		}
-		add("projector "+def.Name, halted, fmt.Sprintf("revision %d, %d behind", at, lag))
+		is := p.info(ctx, last)
+		add("projector "+def.Name, is.fault(), is.detail())
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -87,21 +87,23 @@ func TestLanesPassWatermillsSuite(t *testing.T) {
 type unbatched struct {
 	*BatchSubscriber
 	applied func(sequence uint64)
-	wg      sync.WaitGroup
+	reading *sync.WaitGroup
 }
 
-func (u *unbatched) Close() error {
-	defer u.wg.Wait()
-	return u.BatchSubscriber.Close()
+// Close returns when the channels are closed, as the suite expects.
+func (u unbatched) Close() error {
+	err := u.BatchSubscriber.Close()
+	u.reading.Wait()
+	return err
 }
 
-func (u *unbatched) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
+func (u unbatched) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	batches, err := u.BatchSubscriber.Subscribe(ctx, topic)
 	if err != nil {
 		return nil, err
 	}
 	out := make(chan *message.Message)
-	u.wg.Go(func() {
+	u.reading.Go(func() {
 		defer close(out)
 		for b := range batches {
 			batch := BatchFrom(b.Context())
@@ -175,7 +177,7 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 			}
 			return &unbatched{
 				BatchSubscriber: NewBatchSubscriber(BatchConfig{
-					JetStream: js, Stream: streamName(topic), Durable: "reader", Size: 1, Grace: time.Second, Pause: 100 * time.Microsecond,
+					JetStream: js, Stream: streamName(topic), Durable: "reader-" + newID(), Size: 1, Most: 1, Grace: time.Second, Pause: 100 * time.Microsecond,
 					Next: func() uint64 {
 						mu.Lock()
 						defer mu.Unlock()
@@ -199,10 +201,11 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 					defer mu.Unlock()
 					position[topic] = sequence
 				},
+				reading: &sync.WaitGroup{},
 			}
 		}}
 	}
-	features := tests.Features{GuaranteedOrderWithSingleSubscriber: true, Persistent: true, GenerateTopicFunc: universalTopic}
+	features := tests.Features{GuaranteedOrderWithSingleSubscriber: true, Persistent: true, RequireSingleInstance: true, GenerateTopicFunc: universalTopic}
 	for name, test := range map[string]func(*testing.T, tests.TestContext, tests.PubSubConstructor){
 		"publish and subscribe": tests.TestPublishSubscribe, "resend on error": tests.TestResendOnError, "no ack": tests.TestNoAck,
 		"continue after subscriber's close": tests.TestContinueAfterSubscribeClose, "continue after errors": tests.TestContinueAfterErrors,

@@ -48,12 +48,12 @@ func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
 func (e *Engine) startQueueIntake() {
 	e.consume("commands", "commands.>", LaneConfig{
 		Stream: natsstore.CommandsStream, Durable: "commands",
-		Keys: func(m *nats.Msg) ([]string, any) {
-			subject := m.Subject
-			if i := strings.LastIndexByte(subject, '.'); i > 0 {
-				subject = subject[:i]
+		Keys: func(m *nats.Msg, _ uint64) ([]string, any) {
+			stream := strings.TrimPrefix(m.Subject, "commands.")
+			if i := strings.LastIndexByte(stream, '.'); i > 0 {
+				stream = stream[:i]
 			}
-			return []string{subject}, nil
+			return []string{strings.Replace(stream, ".", "/", 1)}, nil
 		},
 	}, e.handleQueued)
 }
@@ -82,6 +82,9 @@ func (e *Engine) handleQueued(m *message.Message) error {
 	}
 	if err := e.publishOutcome(ctx, request, reply); err != nil {
 		return err
+	}
+	if d.retrial != nil {
+		d.retrial.reply = &reply
 	}
 	switch reply.Outcome {
 	case es.Invalid, es.Failed:

@@ -45,11 +45,16 @@ type Config struct {
 	Replicas   int                                      // of streams created; default 1
 	Durability es.Durability                            // what the connected server's acknowledgement means; default Fast
 	Syncer     *natsstore.Syncer                        // of the embedded server with its one replica: makes replies durable; nil: Durability is taken at its word
-	Dev        bool                                     // a client's User-Id is believed
-	Delays     map[string]time.Duration                 // "<saga>.<timer>" → instead of the saga's own delay
-	Health     func() error                             // of the embedded server; nil: none is embedded
-	Logger     *slog.Logger                             // default slog.Default()
-	Metrics    *prometheus.Registry                     // default a new one
+	// SnapshotEvery is after how many of an aggregate's events its state is stored beside the log; default 100,
+	// negative: never.
+	SnapshotEvery int
+
+	Dev     bool                     // a client's User-Id is believed
+	Delays  map[string]time.Duration // "<saga>.<timer>" → instead of the saga's own delay
+	Park    []string                 // consumers whose later messages of a key wait behind one put aside; see Consumers
+	Health  func() error             // of the embedded server; nil: none is embedded
+	Logger  *slog.Logger             // default slog.Default()
+	Metrics *prometheus.Registry     // default a new one
 
 	PinTTL  time.Duration // after which a silent owner of a queue is replaced; default 5 s
 	AckWait time.Duration // after which an unacknowledged input is delivered again; default 60 s
@@ -67,6 +72,9 @@ func (c Config) withDefaults() (Config, error) {
 		c.Durability = es.Durable
 	case c.Durability == "":
 		c.Durability = es.Fast
+	}
+	if c.SnapshotEvery == 0 {
+		c.SnapshotEvery = 100
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -101,7 +109,25 @@ func (c Config) withDefaults() (Config, error) {
 			errs = append(errs, fmt.Errorf("delay %q: there is no saga %q", name, saga))
 		}
 	}
+	consumers := Consumers(c.Domain)
+	for _, name := range c.Park {
+		if !slices.Contains(consumers, name) {
+			errs = append(errs, fmt.Errorf("park %q: there is no such consumer: known are %s", name, strings.Join(consumers, ", ")))
+		}
+	}
 	return c, errors.Join(errs...)
+}
+
+// Consumers are the names of a domain's queues, which its dead letters bear.
+func Consumers(d es.Domain) []string {
+	names := []string{"commands"}
+	for _, s := range d.Sagas {
+		names = append(names, "saga-"+s.Name(), "saga-"+s.Name()+"-due")
+	}
+	for _, g := range d.Gateways {
+		names = append(names, "gateway-"+g.Name)
+	}
+	return names
 }
 
 func (c Config) has(r Role) bool { return slices.Contains(c.Roles, r) }

@@ -75,13 +75,20 @@ func (s *sagaRunner) hear(ctx context.Context, key string, events []es.Recorded)
 			}
 			continue
 		}
+		at := position{r.Revision, r.Version, r.ID}
 		if p.Position.heard(r) {
-			continue
+			missed, err := s.missed(ctx, key, r)
+			if err != nil {
+				return err
+			}
+			if !missed {
+				continue
+			}
+			at = p.Position
 		}
 		if p.Correlation == "" {
 			p.Correlation, p.Traceparent = r.Correlation, r.Traceparent
 		}
-		at := position{r.Revision, r.Version, r.ID}
 		if err := s.step(ctx, p, trigger{Kind: "event", ID: r.ID, Type: r.EventType(), Time: r.Time}, at, nil, r); err != nil {
 			return err
 		}
@@ -295,7 +302,7 @@ func (s *sagaRunner) start() {
 	})
 	e.consume(name+" timers", natsstore.DueFilter(name), LaneConfig{
 		Stream: natsstore.TimersStream, Durable: "saga-" + name + "-due",
-		Keys: func(m *nats.Msg) ([]string, any) {
+		Keys: func(m *nats.Msg, _ uint64) ([]string, any) {
 			_, key, _, err := natsstore.ParseDue(m.Subject)
 			if err != nil {
 				return []string{m.Subject}, err

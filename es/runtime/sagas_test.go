@@ -200,7 +200,7 @@ func TestAGatewayIsTriedAgainWithTheSameKeyAndGivenUpInTheEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = stream.GetLastMsgForSubject(t.Context(), "deadletters.gateway-mint")
+		_, err = stream.GetLastMsgForSubject(t.Context(), "deadletters.gateway-mint.>")
 		return err == nil
 	})
 	if n := broken.Load(); n != 1 {

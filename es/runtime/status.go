@@ -48,7 +48,10 @@ func Problem(err error) *es.Problem {
 	var moved unexpectedVersionError
 	var rejection *es.Rejection
 	var invalid *es.InvalidError
+	var building *BuildingError
 	switch {
+	case errors.As(err, &building):
+		p.Code, p.Message = "being_built", building.forCallers()
 	case errors.As(err, &rejection):
 		p.Code, p.Message, p.Pointer = rejection.Code, rejection.Message, rejection.Pointer
 	case errors.As(err, &invalid):

@@ -16,6 +16,8 @@ type Registry struct {
 	events     map[string]es.EventDef
 	categories map[string]category
 	names      []string // of the categories, in order of definition
+	described  map[string]map[int]json.RawMessage
+	document   Document
 }
 
 type category struct {
@@ -24,12 +26,19 @@ type category struct {
 	byName    map[string]*Command
 }
 
-// New checks a domain and makes the schema and example of each of its commands. The error joins every fault.
+// New checks a domain and makes the schemas of its events, in every version, and the schema and example of each of
+// its commands. The error joins every fault.
 func New(d es.Domain) (*Registry, error) {
-	r := &Registry{domain: d, events: map[string]es.EventDef{}, categories: map[string]category{}}
+	r := &Registry{domain: d, events: map[string]es.EventDef{}, categories: map[string]category{}, described: map[string]map[int]json.RawMessage{}}
 	faults := []error{d.Validate()}
 	for _, e := range d.Events {
 		r.events[e.Type] = e
+		schemas, err := describe(e)
+		if err != nil {
+			faults = append(faults, fmt.Errorf("event %s: %w", e.Type, err))
+			continue
+		}
+		r.described[e.Type] = schemas
 	}
 	for _, a := range d.Aggregates {
 		c := category{aggregate: a, byName: map[string]*Command{}}
@@ -48,7 +57,9 @@ func New(d es.Domain) (*Registry, error) {
 	if err := errors.Join(faults...); err != nil {
 		return nil, es.Permanent(err)
 	}
-	return r, nil
+	var err error
+	r.document, err = newDocument(r.described, r.categories)
+	return r, err
 }
 
 // Domain is what the registry was made from.
