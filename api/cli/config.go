@@ -35,6 +35,7 @@ type Config struct {
 	Trace       traceCmd                  `cmd:"" help:"Print one story as a tree: commands, events and saga transitions."`
 	Export      exportCmd                 `cmd:"" help:"Write the log, or a part of it, to a file with a proof that nothing is missing."`
 	Schema      schemaCmd                 `cmd:"" help:"Look at events and commands, and compare them with the running system's."`
+	Bench       benchCmd                  `cmd:"" help:"Measure the engine beside the same work done raw, on servers of its own."`
 	Version     versionCmd                `cmd:"" help:"Print the version."`
 	Completion  kongcompletion.Completion `cmd:"" help:"Print how to switch on completion in a shell."`
 }

@@ -52,6 +52,7 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 			Syncer:     server.Syncer(),
 			Dev:        true,
 			Health:     server.Healthy,
+			Forget:     server.ForgetConsumer,
 		},
 		rest: rest.Options{Principal: rest.BelieveUserID, Version: runtime.Version, Logger: log},
 		log:  log,

@@ -59,6 +59,7 @@ func (s *serveCmd) embedded(ctx context.Context, a *app, log *slog.Logger) error
 		Connect: server.Connect,
 		Syncer:  server.Syncer(),
 		Health:  server.Healthy,
+		Forget:  server.ForgetConsumer,
 	}, server.ClientURL).run(ctx)
 }
 

@@ -156,6 +156,9 @@ func (p *process) stop() error {
 
 // bury ends the process with its test; when that has failed, with what it said and what its goroutines were at.
 func (p *process) bury(t testing.TB) {
+	if p == nil {
+		return // it never started
+	}
 	if t.Failed() {
 		if err := p.cmd.Process.Signal(syscall.SIGQUIT); err == nil {
 			<-p.ended

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats.go"
-
 	"github.com/millstream-es/millstream"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/estest"

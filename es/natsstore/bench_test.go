@@ -2,6 +2,7 @@ package natsstore
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -59,11 +60,17 @@ func BenchmarkAppend(b *testing.B) {
 	report(b, ours, bare)
 }
 
-// BenchmarkLoad alternates a load of 100 events with the bare page that it stands on, not decoded, not proven.
+// BenchmarkLoad alternates a load with the bare page that it stands on, not decoded, not proven.
 func BenchmarkLoad(b *testing.B) {
+	for _, size := range []uint64{10, 100, 1000} {
+		b.Run(fmt.Sprintf("events=%d", size), func(b *testing.B) { benchmarkLoad(b, size) })
+	}
+}
+
+func benchmarkLoad(b *testing.B, size uint64) {
 	log, _ := benchLog(b)
 	var last es.Revision
-	for v := range uint64(100) {
+	for v := range size {
 		var err error
 		if last, err = log.Append(b.Context(), CommitOf(Front, v+1, last, Opened{By: fmt.Sprint(v)})); err != nil {
 			b.Fatal(err)
@@ -73,7 +80,7 @@ func BenchmarkLoad(b *testing.B) {
 	for b.Loop() {
 		start := time.Now()
 		h, err := log.Load(b.Context(), Front, es.Range{})
-		if err != nil || len(h.Events) != 100 {
+		if err != nil || uint64(len(h.Events)) != size {
 			b.Fatal(len(h.Events), err)
 		}
 		ours += time.Since(start)
@@ -88,6 +95,22 @@ func BenchmarkLoad(b *testing.B) {
 		bare += time.Since(start)
 	}
 	report(b, ours, bare)
+}
+
+// BenchmarkEncode makes the message of a commit.
+func BenchmarkEncode(b *testing.B) {
+	codec := Codec(b)
+	for _, n := range []int{1, 5} {
+		b.Run(fmt.Sprintf("events=%d", n), func(b *testing.B) {
+			commit := CommitOf(Front, 1, 0, slices.Repeat([]es.Event{Opened{By: "ada"}}, n)...)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := encode(codec, commit); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }
 
 func report(b *testing.B, ours, bare time.Duration) {

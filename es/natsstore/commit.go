@@ -1,7 +1,6 @@
 package natsstore
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -112,19 +111,19 @@ func encode(codec *schema.Registry, c es.Commit) (*message.Message, error) {
 // pack makes one message of a commit's envelopes, one or more.
 func pack(envelopes []envelope) (*message.Message, error) {
 	if len(envelopes) > 1 {
-		var body bytes.Buffer
-		enc := json.NewEncoder(&body)
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(envelopes); err != nil {
+		body, err := appendBatch(envelopes)
+		if err != nil {
 			return nil, es.Permanent(fmt.Errorf("a commit to %s: %w", envelopes[0].Subject, err))
 		}
-		msg := message.NewMessage(escape(envelopes[0].ID), bytes.TrimSuffix(body.Bytes(), []byte("\n")))
+		msg := message.NewMessage(escape(envelopes[0].ID), body)
 		msg.Metadata.Set(contentType, batchType)
 		return msg, nil
 	}
 	e := &envelopes[0]
 	msg := message.NewMessage(escape(e.ID), message.Payload(e.Data))
-	for _, a := range e.texts() {
+	texts := e.texts()
+	msg.Metadata = make(message.Metadata, len(texts)+3) // with the guard: it need not grow
+	for _, a := range texts {
 		if *a.value != "" {
 			msg.Metadata[a.header] = escape(*a.value)
 		}

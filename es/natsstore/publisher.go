@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,14 +29,18 @@ const ackTimeout = 5 * time.Second
 // new one. The topic is the subject; metadata are headers, as they stand.
 type Publisher struct {
 	nc        *nats.Conn
+	answers   func() (*inbox, error) // opened with the first message
 	marshaler wmnats.NATSMarshaler
 	closed    atomic.Bool
 }
 
 var _ message.Publisher = (*Publisher)(nil)
 
-// NewPublisher makes a publisher on a connection that stays the caller's: Close does not close it.
-func NewPublisher(nc *nats.Conn) *Publisher { return &Publisher{nc: nc} }
+// NewPublisher makes a publisher on a connection that stays the caller's: Close does not close it, and the one
+// subscription on which answers come ends with it.
+func NewPublisher(nc *nats.Conn) *Publisher {
+	return &Publisher{nc: nc, answers: sync.OnceValues(func() (*inbox, error) { return newInbox(nc) })}
+}
 
 // Publish stores messages one after the other, each within its own context, and stops at the first failure: those
 // before it are stored. A message expects a revision when its metadata say so (ExpectedRevision). Errors as Append.
@@ -76,11 +81,15 @@ func (p *Publisher) publish(ctx context.Context, topic string, msg *message.Mess
 	if err := ctx.Err(); err != nil {
 		return 0, es.Transient(fmt.Errorf("%s: not sent: %w", topic, err))
 	}
+	in, err := p.answers()
+	if err != nil {
+		return 0, unacknowledged(p.nc, m, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
 	defer cancel()
 	var pause backoff
 	for {
-		ack, err := p.nc.RequestMsgWithContext(ctx, m)
+		ack, err := in.request(ctx, m)
 		if errors.Is(err, nats.ErrNoResponders) && pause.wait(ctx) == nil {
 			continue // nobody took it: a leader is being elected
 		}

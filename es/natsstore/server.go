@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -56,6 +57,7 @@ type Server struct {
 	nats     *server.Server
 	lock     *os.File
 	syncer   *Syncer
+	account  string // the engine's
 	password string // of the user inProcess
 }
 
@@ -80,6 +82,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.account = opts.Users[len(opts.Users)-1].Account.Name
 	if s.lock, err = LockDir(c.DataDir); err != nil {
 		return nil, err
 	}
@@ -226,6 +229,14 @@ func (s *Server) release() {
 		s.syncer.Close()
 	}
 	s.lock.Close()
+}
+
+// ForgetConsumer removes from disk what the server could not load of a consumer: its state was torn by a power cut.
+func (s *Server) ForgetConsumer(stream, consumer string) error {
+	if !es.ValidID(stream) || !es.ValidID(consumer) {
+		return es.Permanent(fmt.Errorf("no consumer is named %q on %q", consumer, stream))
+	}
+	return os.RemoveAll(filepath.Join(s.nats.StoreDir(), s.account, "streams", stream, "obs", consumer))
 }
 
 // Syncer makes acknowledgements durable; nil unless ServerConfig.GroupSync.

@@ -148,7 +148,12 @@ func SetUp(ctx context.Context, js jetstream.JetStream, replicas int) error {
 	var errs []error
 	for _, s := range streams() {
 		s.config.Replicas = replicas
-		if err := s.setUp(ctx, js); err != nil {
+		err := s.setUp(ctx, js)
+		var pause backoff
+		for end := time.Now().Add(readTimeout); errors.Is(err, errNoPeers) && time.Now().Before(end) && pause.wait(ctx) == nil; {
+			err = s.setUp(ctx, js)
+		}
+		if err != nil {
 			errs = append(errs, err)
 		}
 	}

@@ -22,6 +22,7 @@ type BatchConfig struct {
 	JetStream jetstream.JetStream
 	Stream    string
 	Durable   string                             // the consumer's name; made anew at every start
+	Forget    forgetFunc                         // of the embedded server; nil: none is embedded
 	Next      func() uint64                      // the sequence to begin with; the reader's own checkpoint says it
 	Size      int                                // messages in a batch, to begin with; default 500
 	Most      int                                // messages in a batch while far behind; default 8 times Size
@@ -135,7 +136,7 @@ func (r *batchRun) open() error {
 	if err := r.cfg.JetStream.DeleteConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("consumer %s: %w", r.cfg.Durable, err)
 	}
-	consumer, err := r.cfg.JetStream.CreateConsumer(r.ctx, r.cfg.Stream, jetstream.ConsumerConfig{
+	consumer, err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
 		Durable:           r.cfg.Durable,
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       r.next,
@@ -145,7 +146,7 @@ func (r *batchRun) open() error {
 		InactiveThreshold: r.cfg.Inactive,
 	})
 	if err != nil {
-		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
+		return err
 	}
 	r.it, err = consumer.Messages(jetstream.PullMaxMessages(2*r.cfg.Most), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
 	if err != nil {

@@ -239,7 +239,7 @@ func (e *Engine) drain(ctx context.Context) error {
 // consume adds a durable queue in keyed lanes to the router. What is transient is handed out again in place, what
 // is permanent goes to the dead letters, and neither stops the other keys.
 func (e *Engine) consume(name, topic string, cfg LaneConfig, handler message.NoPublishHandlerFunc) {
-	cfg.JetStream, cfg.AckWait, cfg.PinTTL = e.js, e.cfg.AckWait, e.cfg.PinTTL
+	cfg.JetStream, cfg.Forget, cfg.AckWait, cfg.PinTTL = e.js, e.cfg.Forget, e.cfg.AckWait, e.cfg.PinTTL
 	cfg.Fault = func(err error) { e.fault(name, err) }
 	poison, err := middleware.PoisonQueueWithFilter(e.deadLetters, "deadletters."+cfg.Durable, func(err error) bool { return errors.Is(err, es.ErrPermanent) })
 	if err != nil {

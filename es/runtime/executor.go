@@ -188,11 +188,11 @@ func (x *executor) prepare(r *es.Request) (es.Command, error) {
 	if err := r.Meta.Stream.Validate(); err != nil {
 		return nil, err
 	}
-	decoded, err := command.Decode(r.Data)
+	decoded, hash, err := command.DecodeHashed(r.Data)
 	if err != nil {
 		return nil, err
 	}
-	r.Meta.RequestHash = schema.RequestHash(r.Type, r.Data)
+	r.Meta.RequestHash = hash
 	r.Meta.Time = x.now().UTC().Truncate(time.Microsecond)
 	if r.Meta.Correlation == "" {
 		r.Meta.Correlation = r.Meta.CommandID

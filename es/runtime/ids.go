@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"strings"
 
 	"github.com/google/uuid"
 
@@ -17,7 +16,7 @@ func newID() string {
 	if err != nil {
 		panic(err) // the operating system has no randomness
 	}
-	return es.EnginePrefix + strings.ReplaceAll(id.String(), "-", "")
+	return es.EnginePrefix + hex.EncodeToString(id[:])
 }
 
 // derivedID makes the id of something that the engine does because of something else: the same parts, the same id,

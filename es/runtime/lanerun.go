@@ -38,6 +38,7 @@ type laneRun struct {
 	freed   chan struct{} // signalled when a held message is let go
 	workers sync.WaitGroup
 	pin     string // under which this process owns the queue
+	next    uint64 // the consumer's own number of the delivery to come, counted from 1 since the last rewind
 	busy    bool   // something was delivered since the consumer was last seen with nothing unacknowledged
 	heir    bool   // nobody owned it when last looked at, and TakeOver has run
 	faulty  atomic.Bool
@@ -48,7 +49,7 @@ type laneRun struct {
 }
 
 func (r *laneRun) bind() error {
-	_, err := r.cfg.JetStream.CreateOrUpdateConsumer(r.ctx, r.cfg.Stream, jetstream.ConsumerConfig{
+	_, err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
 		Durable:        r.cfg.Durable,
 		FilterSubject:  r.topic,
 		AckPolicy:      jetstream.AckExplicitPolicy,
@@ -59,10 +60,7 @@ func (r *laneRun) bind() error {
 		PriorityGroups: []string{pinGroup},
 		PinnedTTL:      r.cfg.PinTTL,
 	})
-	if err != nil {
-		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
-	}
-	return nil
+	return err
 }
 
 func (r *laneRun) run() {
@@ -135,6 +133,16 @@ func (r *laneRun) fetch() error {
 		if err != nil || !mine {
 			return false, err
 		}
+		meta, err := m.Metadata()
+		if err != nil {
+			return false, err
+		}
+		if meta.Sequence.Consumer != r.next {
+			// What was delivered in between went down with a leader or a connection. It would come again after
+			// AckWait, behind what follows it.
+			return false, r.rewind()
+		}
+		r.next++
 		return true, r.deal(m)
 	})
 	r.busy = r.busy || heard
@@ -168,8 +176,8 @@ func (r *laneRun) lookAfter() error {
 	}
 	r.busy = info.NumAckPending > 0
 	if r.busy && (!holding || !r.heir) {
-		if _, err := r.cfg.JetStream.ResetConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil {
-			return fmt.Errorf("reset to the ack floor: %w", err)
+		if err := r.rewind(); err != nil {
+			return err
 		}
 	}
 	if !owner && !r.heir {
@@ -200,11 +208,8 @@ func (r *laneRun) own(m *nats.Msg) (bool, error) {
 		r.lanes[key] = nil
 	}
 	r.mu.Unlock()
-	if err := r.puller.abandon(); err != nil {
+	if err := r.rewind(); err != nil {
 		return false, err
-	}
-	if _, err := r.cfg.JetStream.ResetConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil {
-		return false, fmt.Errorf("reset to the ack floor: %w", err)
 	}
 	r.pin, r.puller.pin = pin, pin
 	if !r.heir {
@@ -212,6 +217,18 @@ func (r *laneRun) own(m *nats.Msg) (bool, error) {
 	}
 	r.heir = false
 	return false, nil
+}
+
+// rewind brings the consumer back to its ack floor: everything unacknowledged comes again, in its order.
+func (r *laneRun) rewind() error {
+	if err := r.puller.abandon(); err != nil {
+		return err
+	}
+	if _, err := r.cfg.JetStream.ResetConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil {
+		return fmt.Errorf("reset to the ack floor: %w", err)
+	}
+	r.next = 1
+	return nil
 }
 
 // release lets a held message go without acknowledging it. r.mu is held.

@@ -24,6 +24,7 @@ type LaneConfig struct {
 	JetStream jetstream.JetStream
 	Stream    string
 	Durable   string        // the consumer's name; created when absent
+	Forget    forgetFunc    // of the embedded server; nil: none is embedded
 	Lanes     int           // keys in work at once; default 64
 	Pending   int           // messages held at once; default 1024
 	AckWait   time.Duration // default 1 min; held messages are renewed

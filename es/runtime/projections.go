@@ -64,7 +64,7 @@ func (e *Engine) startProjections(ctx context.Context) (err error) {
 		}
 		p.sub = NewBatchSubscriber(BatchConfig{
 			JetStream: e.js, Stream: natsstore.EventsStream,
-			Durable: fmt.Sprintf("projector-%s-%s", def.Key(), e.node),
+			Durable: fmt.Sprintf("projector-%s-%s", def.Key(), e.node), Forget: e.cfg.Forget,
 			Next:    func() uint64 { revision, _ := p.model.Checkpoint(); return uint64(revision) + 1 },
 			Decode:  func(m jetstream.Msg) (any, error) { return e.decode(m) },
 			Missing: func(sequence uint64) (any, error) { return e.missing(sequence) },

@@ -49,12 +49,13 @@ type Config struct {
 	// negative: never.
 	SnapshotEvery int
 
-	Dev     bool                     // a client's User-Id is believed
-	Delays  map[string]time.Duration // "<saga>.<timer>" → instead of the saga's own delay
-	Park    []string                 // consumers whose later messages of a key wait behind one put aside; see Consumers
-	Health  func() error             // of the embedded server; nil: none is embedded
-	Logger  *slog.Logger             // default slog.Default()
-	Metrics *prometheus.Registry     // default a new one
+	Dev     bool                                // a client's User-Id is believed
+	Delays  map[string]time.Duration            // "<saga>.<timer>" → instead of the saga's own delay
+	Park    []string                            // consumers whose later messages of a key wait behind one put aside; see Consumers
+	Health  func() error                        // of the embedded server; nil: none is embedded
+	Forget  func(stream, consumer string) error // removes what the embedded server cannot load of a consumer; nil: none is embedded
+	Logger  *slog.Logger                        // default slog.Default()
+	Metrics *prometheus.Registry                // default a new one
 
 	PinTTL  time.Duration // after which a silent owner of a queue is replaced; default 5 s
 	AckWait time.Duration // after which an unacknowledged input is delivered again; default 60 s

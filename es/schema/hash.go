@@ -13,16 +13,23 @@ import (
 // compared by their text, so that 1.0 and 1 differ. An empty body is {}, as for Decode; what is no JSON counts byte
 // for byte.
 func RequestHash(typ string, data []byte) string {
-	canonical := make([]byte, 0, len(typ)+1+len(data))
-	canonical = append(append(canonical, typ...), 0)
 	if len(bytes.TrimSpace(data)) == 0 {
 		data = []byte("{}")
 	}
-	if value, err := parse(data); err == nil {
-		canonical = appendCanonical(canonical, value)
-	} else {
-		canonical = append(append(canonical, 0), data...)
+	value, err := parse(data)
+	if err != nil {
+		return digest(append([]byte(typ+"\x00\x00"), data...))
 	}
+	return requestHash(typ, value)
+}
+
+// requestHash is RequestHash of what has been parsed.
+func requestHash(typ string, value any) string {
+	canonical := make([]byte, 0, 256)
+	return digest(appendCanonical(append(append(canonical, typ...), 0), value))
+}
+
+func digest(canonical []byte) string {
 	sum := sha256.Sum256(canonical)
 	return hex.EncodeToString(sum[:16])
 }
