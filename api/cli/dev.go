@@ -53,6 +53,7 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 			Dev:        true,
 			Health:     server.Healthy,
 			Forget:     server.ForgetConsumer,
+			Sync:       server.Sync,
 		},
 		rest: rest.Options{Principal: rest.BelieveUserID, Version: runtime.Version, Logger: log},
 		log:  log,

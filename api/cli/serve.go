@@ -60,6 +60,7 @@ func (s *serveCmd) embedded(ctx context.Context, a *app, log *slog.Logger) error
 		Syncer:  server.Syncer(),
 		Health:  server.Healthy,
 		Forget:  server.ForgetConsumer,
+		Sync:    server.Sync,
 	}, server.ClientURL).run(ctx)
 }
 

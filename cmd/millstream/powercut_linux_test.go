@@ -7,14 +7,17 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 	"golang.org/x/sys/unix"
 
+	"github.com/millstream-es/millstream/es/natsstore"
 	"github.com/millstream-es/millstream/es/ops"
 )
 
@@ -157,6 +160,7 @@ func powerCuts(t *testing.T, mode string, cuts int) {
 		return err
 	}
 	go func() { imported <- load(promised.listen(ops.Call(nc, 2*time.Second))) }()
+	queue := queueCustomers(t, nc)
 	for range cuts {
 		target := seen.Load() + 20 + random.Int64N(150)
 		moment := time.Now().Add(time.Duration(random.IntN(4000)) * time.Millisecond)
@@ -169,7 +173,7 @@ func powerCuts(t *testing.T, mode string, cuts int) {
 		if err != nil {
 			t.Fatalf("%v\n%s", err, p.log)
 		}
-		d.cut()
+		queue.cut(d)
 		if err := p.kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -179,6 +183,7 @@ func powerCuts(t *testing.T, mode string, cuts int) {
 	if err := <-imported; err != nil {
 		t.Fatal(err)
 	}
+	queue.finish()
 	if mode == "fast" {
 		// What was accepted may be lost; the same ids again restore what is missing and change nothing else.
 		promised = &accepted{}
@@ -192,6 +197,91 @@ func powerCuts(t *testing.T, mode string, cuts int) {
 		t.Fatal(err)
 	}
 	checkReadModels(t, dir, log)
+}
+
+// queue sends commands to the durable queue, one after the other, each until it is acknowledged.
+type queue struct {
+	t       *testing.T
+	js      jetstream.JetStream
+	stop    context.CancelFunc
+	stopped chan struct{}
+	acked   []time.Time // by number of the customer
+	cuts    []time.Time
+}
+
+func queueCustomers(t *testing.T, nc *nats.Conn) *queue {
+	t.Helper()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	q := &queue{t: t, js: js, stop: stop, stopped: make(chan struct{})}
+	go func() {
+		defer close(q.stopped)
+		pace := time.NewTicker(20 * time.Millisecond)
+		defer pace.Stop()
+		for ctx.Err() == nil {
+			if q.send(ctx, len(q.acked)) == nil {
+				q.acked = append(q.acked, time.Now())
+			}
+			<-pace.C
+		}
+	}()
+	t.Cleanup(func() { stop(); <-q.stopped })
+	return q
+}
+
+func (q *queue) send(ctx context.Context, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, err := q.js.Publish(ctx, fmt.Sprintf("commands.customer.q-%d.RegisterCustomer", n), []byte(`{"name":"Ada"}`),
+		jetstream.WithMsgID(fmt.Sprintf("queue-%d", n)))
+	return err
+}
+
+func (q *queue) cut(d *disk) {
+	q.cuts = append(q.cuts, time.Now())
+	d.cut()
+}
+
+// finish holds the queue against its promise: the server syncs it every second, so what was acknowledged before is
+// carried out; what was lost since can be sent again under its id.
+func (q *queue) finish() {
+	q.t.Helper()
+	q.stop()
+	<-q.stopped
+	const synced = 3 * time.Second // the interval, and then some
+	missing := func(mayBeLost bool) error {
+		var errs []error
+		for n, acked := range q.acked {
+			lost := slices.ContainsFunc(q.cuts, func(cut time.Time) bool { return cut.After(acked) && cut.Before(acked.Add(synced)) })
+			if lost && mayBeLost {
+				continue
+			}
+			subject := fmt.Sprintf("events.customer.q-%d", n)
+			stream, err := q.js.Stream(q.t.Context(), natsstore.EventsStream)
+			if err == nil {
+				_, err = stream.GetLastMsgForSubject(q.t.Context(), subject)
+			}
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", subject, err))
+			}
+		}
+		return errors.Join(errs...)
+	}
+	if err := eventually(patience, func() error { return missing(true) }); err != nil {
+		q.t.Errorf("queued commands that were synced have had no effect: %v", err)
+	}
+	for n := range q.acked {
+		if err := eventually(patience, func() error { return q.send(q.t.Context(), n) }); err != nil {
+			q.t.Fatal(err)
+		}
+	}
+	if err := eventually(patience, func() error { return missing(false) }); err != nil {
+		q.t.Fatalf("queued commands that were sent again have had no effect: %v", err)
+	}
+	q.t.Logf("%d queued commands", len(q.acked))
 }
 
 // TestADiskThatFailsEndsTheProcessAndNothingAcknowledgedIsMissing fills the device behind the file system, which

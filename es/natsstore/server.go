@@ -239,6 +239,18 @@ func (s *Server) ForgetConsumer(stream, consumer string) error {
 	return os.RemoveAll(filepath.Join(s.nats.StoreDir(), s.account, "streams", stream, "obs", consumer))
 }
 
+// Sync brings everything that is in the data directory to disk.
+func (s *Server) Sync() error {
+	sync, closeFile, err := openSync(s.nats.StoreDir())
+	if err == nil {
+		err = errors.Join(sync(), closeFile())
+	}
+	if err != nil {
+		return es.Permanent(fmt.Errorf("data directory %s cannot be synced: %w", s.nats.StoreDir(), err))
+	}
+	return nil
+}
+
 // Syncer makes acknowledgements durable; nil unless ServerConfig.GroupSync.
 func (s *Server) Syncer() *Syncer { return s.syncer }
 

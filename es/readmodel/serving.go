@@ -55,24 +55,29 @@ func (s Serving) Write(dir, name string) error {
 	return nil
 }
 
-func (s Serving) write(dir, name string) (err error) {
+func (s Serving) write(dir, name string) error {
 	data, err := json.Marshal(s)
 	if err != nil {
 		return err
 	}
-	path := servingFile(dir, name)
+	return WriteFile(servingFile(dir, name), append(data, '\n'))
+}
+
+// WriteFile replaces a file so that whatever happens it holds the old content or the new, and the new for good once
+// this has returned.
+func WriteFile(path string, data []byte) error {
 	f, err := os.OpenFile(path+".new", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(data, '\n'))
+	_, err = f.Write(data)
 	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
 		return err
 	}
 	if err := os.Rename(path+".new", path); err != nil {
 		return err
 	}
-	return syncDir(dir)
+	return syncDir(filepath.Dir(path))
 }
 
 func syncDir(dir string) error {

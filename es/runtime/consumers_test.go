@@ -12,12 +12,11 @@ import (
 	"github.com/millstream-es/millstream/es/natsstore"
 )
 
-// TestConsumersWhoseStateIsTornBeginAnew leaves on disk what a power cut can: a consumer's state file without its
-// content.
-func TestConsumersWhoseStateIsTornBeginAnew(t *testing.T) {
-	t.Parallel()
-	dir, models := t.TempDir(), t.TempDir()
-	start := func() (*testServer, *Engine) {
+// restartable returns a function that starts a server in fast mode and an engine on dir, each time with the same read
+// models.
+func restartable(t *testing.T, dir string) func() (*testServer, *Engine) {
+	models := t.TempDir()
+	return func() (*testServer, *Engine) {
 		t.Helper()
 		server, err := natsstore.StartServer(natsstore.ServerConfig{Conf: millstream.NATSConf, DataDir: dir, Fast: true, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
@@ -32,8 +31,22 @@ func TestConsumersWhoseStateIsTornBeginAnew(t *testing.T) {
 		if s.js, err = jetstream.New(s.conn); err != nil {
 			t.Fatal(err)
 		}
-		return s, s.start(t, func(c *Config) { c.Forget = server.ForgetConsumer })
+		return s, s.start(t, func(c *Config) { c.Forget, c.Sync = server.ForgetConsumer, server.Sync })
 	}
+}
+
+// TestConsumersThatArePartlyThereBeginAnew leaves on disk what a power cut can: a consumer's state or description
+// without its content.
+func TestConsumersThatArePartlyThereBeginAnew(t *testing.T) {
+	t.Parallel()
+	t.Run("state", func(t *testing.T) { beginAnewWithout(t, "o.dat") })
+	t.Run("description", func(t *testing.T) { beginAnewWithout(t, "meta.inf") })
+}
+
+func beginAnewWithout(t *testing.T, file string) {
+	t.Parallel()
+	dir := t.TempDir()
+	start := restartable(t, dir)
 	s, e := start()
 	take(t, e, "a", "b", 3)
 	eventually(t, "the coins in b", func() bool { return potCoins(t, e, "b") == 3 })
@@ -41,7 +54,7 @@ func TestConsumersWhoseStateIsTornBeginAnew(t *testing.T) {
 	s.conn.Close()
 	s.Shutdown()
 
-	states, err := filepath.Glob(filepath.Join(dir, "jetstream", "ENGINE", "streams", "*", "obs", "*", "o.dat"))
+	states, err := filepath.Glob(filepath.Join(dir, "jetstream", "ENGINE", "streams", "*", "obs", "*", file))
 	if err != nil || len(states) < 3 {
 		t.Fatalf("consumers' states on disk: %v, %v", states, err)
 	}

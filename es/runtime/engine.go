@@ -48,6 +48,7 @@ type Engine struct {
 	acting      context.Context // ends when dead letters are no longer tried again
 	stopActing  context.CancelFunc
 	projections map[string]*projection
+	marks       *marks   // nil: none are needed
 	lock        *os.File // of the read models' directory
 	fatal       chan error
 	background  sync.WaitGroup
@@ -107,6 +108,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.log, err = natsstore.NewLog(e.conn, e.schemas, e.durability.logOptions()...); err != nil {
 		return err
 	}
+	if err := e.startMarks(ctx); err != nil {
+		return err
+	}
 	if err := e.log.Mend(ctx); err != nil {
 		return err
 	}
@@ -133,6 +137,9 @@ func (e *Engine) start(ctx context.Context) error {
 			}
 			s.start()
 		}
+	}
+	if err := e.stand(); err != nil {
+		return err
 	}
 	if e.cfg.has(RoleGateways) {
 		for _, g := range e.cfg.Domain.Gateways {
@@ -205,6 +212,9 @@ func (e *Engine) Close(ctx context.Context) error {
 		}
 		e.stop()
 		e.background.Wait()
+		if e.marks != nil {
+			errs = append(errs, e.marks.set(ctx))
+		}
 		for _, p := range e.projections {
 			errs = append(errs, p.close())
 		}

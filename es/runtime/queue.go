@@ -19,7 +19,9 @@ import (
 // Enqueue stores a command in COMMANDS, to be worked off in the order of its stream; its reply will stand on
 // `outcomes.<category>.<id>.<commandId>` for a day. The returned id is the command's.
 func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
-	if err := admit(&r, newID); err != nil {
+	// The intake takes this id for the client's, as it would had the message come from elsewhere.
+	madeUp := func() string { return strings.TrimPrefix(newID(), es.EnginePrefix) }
+	if err := admit(&r, madeUp); err != nil {
 		return "", err
 	}
 	if _, err := e.schemas.Command(r.Meta.Stream.Category, r.Type); err != nil {

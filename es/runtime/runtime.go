@@ -54,6 +54,7 @@ type Config struct {
 	Park    []string                            // consumers whose later messages of a key wait behind one put aside; see Consumers
 	Health  func() error                        // of the embedded server; nil: none is embedded
 	Forget  func(stream, consumer string) error // removes what the embedded server cannot load of a consumer; nil: none is embedded
+	Sync    func() error                        // brings what the embedded server has stored to disk; nil: none is embedded
 	Logger  *slog.Logger                        // default slog.Default()
 	Metrics *prometheus.Registry                // default a new one
 
