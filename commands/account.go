@@ -11,7 +11,8 @@ import (
 // Accounts is the aggregate of one account.
 var Accounts = es.Define[Account]("account",
 	OpenAccount{}, DepositMoney{}, WithdrawMoney{}, CloseAccount{},
-	SendTransfer{}, ReceiveTransfer{}, ReturnTransfer{})
+	SendTransfer{}, ReceiveTransfer{}, ReturnTransfer{}).
+	Internal(SendTransfer{}, ReceiveTransfer{}, ReturnTransfer{})
 
 // AccountCommand is a command to an account.
 //

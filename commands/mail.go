@@ -10,7 +10,8 @@ import (
 
 // Mails is the aggregate of the mails about one order; the order is the stream's id. One aggregate for all of them
 // makes each kind unique, and lets them leave the house one after the other.
-var Mails = es.Define[Mail]("mail", RequestMail{}, RecordMailSent{}, RecordMailFailure{})
+var Mails = es.Define[Mail]("mail", RequestMail{}, RecordMailSent{}, RecordMailFailure{}).
+	Internal(RecordMailSent{}, RecordMailFailure{})
 
 // MailCommand is a command to the mails about an order.
 //

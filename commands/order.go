@@ -12,7 +12,8 @@ import (
 
 // Orders is the aggregate of one order.
 var Orders = es.Define[Order]("order",
-	CreateOrder{}, AddOrderItem{}, MarkOrderPaid{}, ShipOrder{}, DeliverOrder{}, CancelOrder{})
+	CreateOrder{}, AddOrderItem{}, MarkOrderPaid{}, ShipOrder{}, DeliverOrder{}, CancelOrder{}).
+	Internal(MarkOrderPaid{})
 
 // OrderCommand is a command to an order.
 //

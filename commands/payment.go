@@ -8,7 +8,9 @@ import (
 
 // Payments is the aggregate of one payment, whose id is "<order id>-<n>".
 var Payments = es.Define[Payment]("payment",
-	RequestPayment{}, RecordPayment{}, RecordPaymentFailure{}, RequestRefund{}, RecordRefund{}).Like("o-1-1")
+	RequestPayment{}, RecordPayment{}, RecordPaymentFailure{}, RequestRefund{}, RecordRefund{}).
+	Internal(RecordPayment{}, RecordPaymentFailure{}, RecordRefund{}).
+	Like("o-1-1")
 
 // PaymentCommand is a command to a payment.
 //

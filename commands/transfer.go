@@ -9,7 +9,8 @@ import (
 // Transfers is the aggregate of one transfer between two accounts: what was asked for, and how it ended. The money
 // itself is moved by the accounts.
 var Transfers = es.Define[Transfer]("transfer",
-	RequestTransfer{}, CompleteTransfer{}, FailTransfer{})
+	RequestTransfer{}, CompleteTransfer{}, FailTransfer{}).
+	Internal(CompleteTransfer{}, FailTransfer{})
 
 // TransferCommand is a command to a transfer.
 //

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 )
 
 // State is what an aggregate remembers, as a value; the zero value is an empty stream. Both methods are pure: no
@@ -31,6 +32,8 @@ type Aggregate interface {
 	Commands() []CommandDef
 	// StateType is the Go type of the state.
 	StateType() reflect.Type
+	// EventType is the Go interface that the aggregate's events have in common.
+	EventType() reflect.Type
 	// New returns an empty stream's state.
 	New() Folded
 	// Restore returns a state from its JSON, as State() had it. Permanent error: it does not fit.
@@ -39,8 +42,9 @@ type Aggregate interface {
 
 // CommandDef describes one command.
 type CommandDef struct {
-	Type string
-	Go   reflect.Type
+	Type     string
+	Go       reflect.Type
+	Internal bool // sagas and gateways send it; of callers, only those who may override them
 }
 
 // Decode reads a command's JSON into its Go type. It checks no schema.
@@ -98,6 +102,19 @@ func (a *AggregateOf[S, C, E]) Like(exampleID string) *AggregateOf[S, C, E] {
 	return a
 }
 
+// Internal names those of the commands that are for sagas and gateways to send: doors refuse them from callers who may
+// not override those. It panics, at start, when one was not listed.
+func (a *AggregateOf[S, C, E]) Internal(commands ...C) *AggregateOf[S, C, E] {
+	for _, c := range commands {
+		i := slices.IndexFunc(a.commands, func(d CommandDef) bool { return d.Type == c.CommandType() })
+		if i < 0 {
+			panic(fmt.Sprintf("aggregate %s: %T is internal but not among its commands", a.category, c))
+		}
+		a.commands[i].Internal = true
+	}
+	return a
+}
+
 // To is the effect that sends a command to one aggregate.
 func (a *AggregateOf[S, C, E]) To(id string, command C) Effect {
 	return Send{Stream: Stream{a.category, id}, Command: command}
@@ -120,6 +137,9 @@ func (a *AggregateOf[S, C, E]) Commands() []CommandDef { return a.commands }
 
 // StateType is the Go type of the state.
 func (a *AggregateOf[S, C, E]) StateType() reflect.Type { return reflect.TypeFor[S]() }
+
+// EventType is the Go interface that the aggregate's events have in common.
+func (a *AggregateOf[S, C, E]) EventType() reflect.Type { return reflect.TypeFor[E]() }
 
 // New returns an empty stream's state.
 func (a *AggregateOf[S, C, E]) New() Folded { return folded[S, C, E]{category: a.category} }

@@ -85,7 +85,14 @@ func (r *Rejection) Is(target error) bool {
 type InvalidError struct {
 	Code    string // bad_id, malformed, unknown_command, unknown_category, schema, too_large, id_reused …
 	Message string
-	Pointer string // JSON pointer into the body, "" when the whole is to blame
+	Pointer string  // JSON pointer into the body, "" when the whole is to blame
+	Faults  []Fault // all that is to blame, this first; nil when there is no other
+}
+
+// Fault is one part of an input that is to blame.
+type Fault struct {
+	Pointer string `json:"pointer"` // JSON pointer into the body, or /<parameter>
+	Message string `json:"message"`
 }
 
 func (e *InvalidError) Error() string {

@@ -143,6 +143,10 @@ type Range struct {
 	After Revision  // only commits after this one; who has a state of that revision compares it with History.Before
 	UpTo  Revision  // only commits up to this one; 0: no bound
 	AsOf  time.Time // stops before the first event whose Meta.Time is later; zero: no bound
+
+	// MayLag spares asking the leader: the newest commits may be missing, as they may be from a state that was loaded
+	// a moment ago. It is for who appends next, which the guard refuses then, or asks for Last.
+	MayLag bool
 }
 
 // Log is the event log as the engine needs it. Both implementations pass the conformance suite in es/estest.
@@ -156,7 +160,7 @@ type Log interface {
 	// InvalidError not_atomic: where this log runs, a power cut could keep half.
 	AppendAll(ctx context.Context, commits ...Commit) (Revision, error)
 	// Load reads a stream's history, whole or not at all, and at least as new as the stream's leader was when
-	// Load began. An unknown stream is an empty History.
+	// Load began, unless it MayLag. An unknown stream is an empty History.
 	Load(ctx context.Context, s Stream, r Range) (History, error)
 	// Last returns the revision of the stream's last commit as its leader knows it; 0: none.
 	Last(ctx context.Context, s Stream) (Revision, error)

@@ -67,11 +67,19 @@ func Upcast[Old, New any](from int, f func(Old) (New, error)) Upcaster {
 // Upcaster is the step from an older version to the next; versions 1 to Version-1 have one.
 func (d EventDef) Upcaster(from int) Upcaster { return d.up[from] }
 
+// Knows refuses a version from the future, with a permanent error.
+func (d EventDef) Knows(version int) error {
+	if version < 1 || version > d.Version {
+		return Permanent(fmt.Errorf("event %s has version %d, this program knows 1 to %d: run a newer one", d.Type, version, d.Version))
+	}
+	return nil
+}
+
 // Decode reads an event stored at version and brings it to the newest. Permanent errors: a version from the
 // future, data that does not fit.
 func (d EventDef) Decode(version int, data []byte) (Event, error) {
-	if version < 1 || version > d.Version {
-		return nil, Permanent(fmt.Errorf("event %s has version %d, this program knows 1 to %d: run a newer one", d.Type, version, d.Version))
+	if err := d.Knows(version); err != nil {
+		return nil, err
 	}
 	for v := version; v < d.Version; v++ {
 		var err error

@@ -34,6 +34,7 @@ type Request struct {
 	Data     json.RawMessage // its JSON body
 	Meta     Meta            // Stream is set; CommandID may be empty, Time and RequestHash are stamped by the engine
 	Expected *uint64         // the version the caller decided on; nil: any
+	Internal bool            // the caller may send commands that are for sagas and gateways: a door says so once it has checked
 }
 
 // Requests makes of effects that are Send what the engine's ExecuteAll takes; meta (command id, user, correlation) is
@@ -73,7 +74,8 @@ type Reply struct {
 type Problem struct {
 	Code    string   `json:"code"`
 	Message string   `json:"message"`
-	Pointer string   `json:"pointer"` // JSON pointer into the body
+	Pointer string   `json:"pointer"`          // JSON pointer into the body
+	Errors  []Fault  `json:"errors,omitempty"` // all that is to blame, when that is more than Pointer
 	Allowed []string `json:"allowed,omitempty"`
 	Status  int      `json:"-"` // HTTP status and Nats-Service-Error-Code
 }

@@ -17,3 +17,4 @@ CREATE TABLE payments (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX payments_by_customer ON payments (customer_id, created_at, payment_id);
+CREATE INDEX payments_by_order ON payments (order_id, created_at, payment_id);

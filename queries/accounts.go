@@ -122,7 +122,7 @@ var AccountList = es.Query[ListParams, AccountPage]{
 	Projector: "accounts",
 	Ask: func(ctx context.Context, db es.Reader, p ListParams) (AccountPage, error) {
 		items, next, err := listByID(ctx, db, p, "account", selectAccounts+` WHERE account_id > ? ORDER BY account_id LIMIT ?`,
-			scanAccount, func(a Account) string { return a.AccountID })
+			scanAccount, Account.Cursor)
 		return AccountPage{Items: items, NextCursor: next}, err
 	},
 }
@@ -176,15 +176,9 @@ func askTransactions(ctx context.Context, db es.Reader, p AccountTransactionsPar
 	if err != nil {
 		return Transactions{}, err
 	}
-	after, err := readCursor(p.Cursor, transactionCursor, 1)
+	before, err := readTransactionCursor(p.Cursor)
 	if err != nil {
 		return Transactions{}, err
-	}
-	before := int64(math.MaxInt64)
-	if after != nil {
-		if before, err = strconv.ParseInt(after[0], 10, 64); err != nil || before < 1 {
-			return Transactions{}, badCursor()
-		}
 	}
 	found, err := readAll(ctx, db, scanTransaction, selectTransactions, before, p.AccountID, limit+1)
 	switch {
@@ -195,10 +189,21 @@ func askTransactions(ctx context.Context, db es.Reader, p AccountTransactionsPar
 	case found[0].Version == 0:
 		return Transactions{Items: []Transaction{}}, nil
 	}
-	items, next := page(found, limit, func(t Transaction) string {
-		return makeCursor(transactionCursor, strconv.FormatUint(t.Version, 10))
-	})
+	items, next := page(found, limit, Transaction.Cursor)
 	return Transactions{Items: items, NextCursor: next}, nil
+}
+
+// readTransactionCursor returns the version that movements go on before.
+func readTransactionCursor(text string) (int64, error) {
+	after, err := readCursor(text, transactionCursor, 1)
+	if err != nil || after == nil {
+		return math.MaxInt64, err
+	}
+	before, err := strconv.ParseInt(after[0], 10, 64)
+	if err != nil || before < 1 {
+		return 0, badCursor()
+	}
+	return before, nil
 }
 
 func scanAccount(row scanner) (Account, error) {

@@ -167,9 +167,7 @@ var CustomerPayments = es.Query[CustomerPaymentsParams, CustomerPaymentList]{
 		if err != nil {
 			return CustomerPaymentList{}, err
 		}
-		items, next := page(found, limit, func(p Payment) string {
-			return makeCursor(paymentCursor, p.CreatedAt.UTC().Format(timeLayout), p.PaymentID)
-		})
+		items, next := page(found, limit, Payment.Cursor)
 		return CustomerPaymentList{Items: items, NextCursor: next}, nil
 	},
 }

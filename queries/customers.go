@@ -72,7 +72,7 @@ var CustomerList = es.Query[ListParams, Customers]{
 	Projector: "customers",
 	Ask: func(ctx context.Context, db es.Reader, p ListParams) (Customers, error) {
 		items, next, err := listByID(ctx, db, p, "customer", selectCustomers+` WHERE c.customer_id > ? ORDER BY c.customer_id LIMIT ?`,
-			scanCustomer, func(c Customer) string { return c.CustomerID })
+			scanCustomer, Customer.Cursor)
 		return Customers{Items: items, NextCursor: next}, err
 	},
 }

@@ -67,27 +67,33 @@ func askHistory(ctx context.Context, db es.Reader, category string, p HistoryPar
 	if err != nil {
 		return History{}, err
 	}
-	kind := category + "History"
-	after, err := readCursor(p.Cursor, kind, 1)
+	after, err := readHistoryCursor(p.Cursor, category)
 	if err != nil {
 		return History{}, err
-	}
-	var version int64
-	if after != nil {
-		if version, err = strconv.ParseInt(after[0], 10, 64); err != nil || version < 1 {
-			return History{}, badCursor()
-		}
 	}
 	found, err := readAll(ctx, db, scanEntry, `SELECT version, revision, event_id, type, time, user, command_id, correlation, causation, data
-		FROM audit WHERE category = ? AND id = ? AND version > ? ORDER BY version LIMIT ?`, category, p.ID, version, limit+1)
+		FROM audit WHERE category = ? AND id = ? AND version > ? ORDER BY version LIMIT ?`, category, p.ID, after, limit+1)
 	if err != nil {
 		return History{}, err
 	}
-	if len(found) == 0 && after == nil { // every stream has a first event
+	if len(found) == 0 && after == 0 { // every stream has a first event
 		return History{}, notFound.With("%s %q does not exist", category, p.ID)
 	}
-	items, next := page(found, limit, func(e Entry) string { return makeCursor(kind, strconv.FormatUint(e.Version, 10)) })
+	items, next := page(found, limit, func(e Entry) string { return e.Cursor(category) })
 	return History{Items: items, NextCursor: next}, nil
+}
+
+// readHistoryCursor returns the version that a history goes on after; 0: the beginning.
+func readHistoryCursor(text, category string) (int64, error) {
+	after, err := readCursor(text, historyCursor(category), 1)
+	if err != nil || after == nil {
+		return 0, err
+	}
+	version, err := strconv.ParseInt(after[0], 10, 64)
+	if err != nil || version < 1 {
+		return 0, badCursor()
+	}
+	return version, nil
 }
 
 func scanEntry(row scanner) (Entry, error) {

@@ -78,9 +78,7 @@ func askInventory(ctx context.Context, db es.Reader, p InventoryParams) (Invento
 	if err != nil {
 		return Inventory{}, err
 	}
-	items, next := page(found, limit, func(i InventoryItem) string {
-		return makeCursor(inventoryCursor, strconv.FormatInt(i.Available, 10), i.ProductID)
-	})
+	items, next := page(found, limit, InventoryItem.Cursor)
 	for i := range items {
 		items[i].Reorder = max(0, p.Below-items[i].Available)
 	}

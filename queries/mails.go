@@ -84,9 +84,7 @@ func listMails(ctx context.Context, db es.Reader, p MailListParams) (Outbox, err
 	if err != nil {
 		return Outbox{}, err
 	}
-	items, next := page(found, limit, func(m Mail) string {
-		return makeCursor(mailCursor, m.RequestedAt.UTC().Format(timeLayout), m.OrderID, m.Kind)
-	})
+	items, next := page(found, limit, Mail.Cursor)
 	return Outbox{Items: items, NextCursor: next}, nil
 }
 

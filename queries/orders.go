@@ -140,9 +140,7 @@ func listOrders(ctx context.Context, db es.Reader, p OrderListParams) (Orders, e
 	if err != nil {
 		return Orders{}, err
 	}
-	items, next := page(found, limit, func(o Order) string {
-		return makeCursor(orderCursor, o.OrderDate.UTC().Format(timeLayout), o.OrderID)
-	})
+	items, next := page(found, limit, Order.Cursor)
 	return Orders{Items: items, NextCursor: next}, nil
 }
 

@@ -22,6 +22,7 @@ var All = []es.QueryDef{
 	PaymentByID,
 	AccountByID, AccountList, AccountTransactions, TransferByID,
 	MailList,
+	SalesByDay, FinancialReport,
 	OrderHistory, CustomerHistory, StockHistory, PaymentHistory, AccountHistory, TransferHistory, MailHistory,
 }
 
@@ -150,7 +151,7 @@ func readAll[T any](ctx context.Context, db es.Reader, scan func(scanner) (T, er
 
 // listByID asks for a page of a list in the order of its ids. The statement's parameters are the id to go on
 // after ("" for the beginning) and how many.
-func listByID[T any](ctx context.Context, db es.Reader, p ListParams, kind, statement string, scan func(scanner) (T, error), id func(T) string) ([]T, string, error) {
+func listByID[T any](ctx context.Context, db es.Reader, p ListParams, kind, statement string, scan func(scanner) (T, error), cursor func(T) string) ([]T, string, error) {
 	limit, err := pageSize(p.Limit)
 	if err != nil {
 		return nil, "", err
@@ -169,6 +170,6 @@ func listByID[T any](ctx context.Context, db es.Reader, p ListParams, kind, stat
 	if err != nil {
 		return nil, "", err
 	}
-	items, next := page(found, limit, func(item T) string { return makeCursor(kind, id(item)) })
+	items, next := page(found, limit, cursor)
 	return items, next, nil
 }

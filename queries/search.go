@@ -80,16 +80,9 @@ func searchOrders(ctx context.Context, db es.Reader, p SearchParams) (FoundOrder
 	if err != nil {
 		return FoundOrders{}, err
 	}
-	after, err := readCursor(p.Cursor, searchCursor, 1)
+	skip, err := p.skip()
 	if err != nil {
 		return FoundOrders{}, err
-	}
-	// A place, not a score: scores move with every order that is added.
-	skip := 0
-	if after != nil {
-		if skip, err = strconv.Atoi(after[0]); err != nil || skip < 1 || skip > maxRanked {
-			return FoundOrders{}, badCursor()
-		}
 	}
 	found, err := readAll(ctx, db, scanFound, selectFound, match, maxRanked, limit+1, skip)
 	if err != nil {

@@ -63,7 +63,7 @@ var StockList = es.Query[ListParams, StockLevels]{
 	Projector: "stock",
 	Ask: func(ctx context.Context, db es.Reader, p ListParams) (StockLevels, error) {
 		items, next, err := listByID(ctx, db, p, "stock", selectStock+` WHERE product_id > ? ORDER BY product_id LIMIT ?`,
-			scanStock, func(s StockLevel) string { return s.ProductID })
+			scanStock, StockLevel.Cursor)
 		return StockLevels{Items: items, NextCursor: next}, err
 	},
 }

@@ -24,7 +24,7 @@ const paymentTime = 15 * time.Minute
 //
 //	OrderCreated, OrderItemAdded → reserve stock → request payment → mark the order paid
 //	OrderShipped → ship the stock
-//	any refusal, or no payment in time → cancel the order
+//	any refusal, no payment in time, or an operator who gives it up → cancel the order
 //	OrderCancelled, whoever asked for it → release the stock, refund what was paid
 //
 // Whether an order is shipped or cancelled is the order's own decision, so nothing is undone before OrderCancelled.
@@ -43,7 +43,7 @@ var Fulfilments = es.DefineSaga[Fulfilment](fulfilmentName, es.Interest{
 		events.AccountClosed{}, events.TransferRequested{}, events.TransferCompleted{}, events.TransferFailed{},
 		events.MailRequested{}, events.MailSent{}, events.MailFailed{},
 	},
-}, orderOf)
+}, orderOf).Cancellable()
 
 // orderOf routes by order id.
 func orderOf(r es.Recorded) (string, bool) {
@@ -196,6 +196,8 @@ func (f *Fulfilment) hear(r es.Recorded) []es.Effect {
 				return f.refuse("payment %s was refunded", p.ID)
 			}
 		}
+	case es.Cancelled:
+		return f.refuse("%s", e.Reason)
 	case es.Outcome:
 		return f.outcome(e)
 	case es.Woken:

@@ -274,6 +274,14 @@ func TestFulfilment(t *testing.T) {
 			append(gathered(), processed("1", "30"), no(markPaid("1", "30"), commands.ErrOrderCancelled)), cancelled("changed my mind"),
 			[]es.Effect{tooLate, release("p-1"), release("p-2"), user}},
 
+		// What operators give up.
+		{"given up while the payment is awaited: the order is cancelled, and all else follows from that", gathered(),
+			estest.Cancelled("fraud"), []es.Effect{cancel("fraud")}},
+		{"given up while the order is being cancelled: the first reason stays",
+			append(gathered(), timeIsOver), estest.Cancelled("fraud"), nil},
+		{"given up when the order is cancelled already: it goes on giving back",
+			append(gathered(), cancelled("changed my mind")), estest.Cancelled("fraud"), nil},
+
 		// What people do by hand.
 		{"an order paid by hand has no timer", gathered(), paid, []es.Effect{tooLate, done}},
 		{"the payment that comes on top is refunded", append(gathered(), paid), processed("1", "30"),

@@ -114,7 +114,7 @@ func (s *shop) act() {
 	id := s.one("order", shopOrders)
 	order := commands.Orders.Stream(id)
 	exists := len(s.world.History(order)) > 0
-	switch s.pick("act", 11) {
+	switch s.pick("act", 12) {
 	case 0, 1, 2:
 		s.send(order, s.newOrder())
 	case 3:
@@ -141,6 +141,8 @@ func (s *shop) act() {
 		if len(s.repeat) > 0 {
 			s.repeat[s.pick("repeat", len(s.repeat))]()
 		}
+	case 11:
+		s.world.Cancel("fulfilment", id, "given up")
 	}
 }
 

@@ -19,6 +19,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/es/schema"
 )
 
@@ -53,6 +54,7 @@ type app struct {
 	natsConf   string
 	quickstart []es.Effect
 	demo       func(context.Context, func(context.Context, es.Effect) es.Reply) error
+	doors      []func(*runtime.Engine, DoorOptions) (Door, error)
 
 	stdin          io.Reader
 	stdout, stderr io.Writer
@@ -64,21 +66,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.fail(err)
 	}
 	config := &Config{}
-	config.Dev.Gateways = gatewayFlags(a.domain.Gateways)
-	config.Serve.Gateways = config.Dev.Gateways
-	settings := &settings{prefix: strings.ToUpper(a.domain.Name) + "_"}
+	settings := a.settings()
 	exited := -1
-	parser, err := kong.New(config,
-		kong.Name(a.domain.Name),
-		kong.Description(description),
-		kong.Writers(a.stdout, a.stderr),
-		kong.Exit(func(code int) { panic(exit(code)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true}),
-		kong.ValueFormatter(settings.help),
-		kong.Resolvers(settings),
-		kong.BindTo(ctx, (*context.Context)(nil)),
-		kong.Bind(a),
-	)
+	parser, err := a.parser(ctx, config, settings)
 	if err != nil {
 		return a.fail(err)
 	}
@@ -98,7 +88,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exited
 	}
 	err = didYouMean(err, parser.Model, args)
-	if err == nil {
+	if err == nil && !strings.HasPrefix(selected.Command(), "config ") { // which reports the faults itself
 		err = errors.Join(settings.check(parser.Model), config.check(selected.Command(), a.domain))
 	}
 	if err != nil {
@@ -119,6 +109,27 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.fail(err)
 	}
 	return exitOK
+}
+
+func (a *app) settings() *settings {
+	return &settings{prefix: strings.ToUpper(a.domain.Name) + "_", origins: map[string]string{}}
+}
+
+// parser reads command lines into a configuration.
+func (a *app) parser(ctx context.Context, into *Config, settings *settings) (*kong.Kong, error) {
+	into.Dev.Gateways = gatewayFlags(a.domain.Gateways)
+	into.Serve.Gateways = into.Dev.Gateways
+	return kong.New(into,
+		kong.Name(a.domain.Name),
+		kong.Description(description),
+		kong.Writers(a.stdout, a.stderr),
+		kong.Exit(func(code int) { panic(exit(code)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoAppDescFormat: true}),
+		kong.ValueFormatter(settings.help),
+		kong.Resolvers(settings),
+		kong.BindTo(ctx, (*context.Context)(nil)),
+		kong.Bind(a, into),
+	)
 }
 
 // didYouMean adds the verb that a mistyped one is close to. kong does so for flags, and for verbs only where none is

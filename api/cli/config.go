@@ -25,16 +25,28 @@ type Config struct {
 
 	Dev         devCmd                    `cmd:"" default:"withargs" help:"Run everything in one process with a NATS server inside (the default)."`
 	Serve       serveCmd                  `cmd:"" help:"Run against NATS servers that are already there, as one of any number of processes."`
+	New         newCmd                    `cmd:"" help:"Write a Go module of your own on the engine, with tests that pass."`
 	Import      importCmd                 `cmd:"" help:"Send commands in bulk from a file of JSON lines."`
-	Send        sendCmd                   `cmd:"" help:"Send one command and print its reply."`
+	Send        sendCmd                   `cmd:"" aliases:"call" help:"Send one command and print its reply."`
 	Projections projectionsCmd            `cmd:"" help:"Work on read models."`
 	Deadletters deadLettersCmd            `cmd:"" help:"Look at messages that were put aside, and retry, correct or drop them."`
+	Keys        keysCmd                   `cmd:"" help:"Make, list and revoke the API keys by which callers are known to serve."`
+	Sagas       sagasCmd                  `cmd:"" help:"Look at processes under way, and retry or give them up."`
+	Snapshots   snapshotsCmd              `cmd:"" help:"Look at stored states of aggregates, and drop them."`
+	Why         whyCmd                    `cmd:"" help:"Say why an aggregate is as it is, what is waited for, and what it would take now."`
+	Audit       auditCmd                  `cmd:"" help:"Print what operators did: who, when, what, why."`
 	Query       queryCmd                  `cmd:"" help:"Ask a read model in SQL, as it is or as it was."`
 	Project     projectCmd                `cmd:"" help:"Make a SQLite file of the log by a projector written in SQL."`
+	Tail        tailCmd                   `cmd:"" help:"Print events as they happen."`
 	History     historyCmd                `cmd:"" help:"Print what happened to one aggregate: who, when, what, caused by."`
 	Trace       traceCmd                  `cmd:"" help:"Print one story as a tree: commands, events and saga transitions."`
 	Export      exportCmd                 `cmd:"" help:"Write the log, or a part of it, to a file with a proof that nothing is missing."`
 	Schema      schemaCmd                 `cmd:"" help:"Look at events and commands, and compare them with the running system's."`
+	OpenAPI     openapiCmd                `cmd:"" name:"openapi" help:"Print the HTTP door as an OpenAPI 3.1 document."`
+	AsyncAPI    asyncapiCmd               `cmd:"" name:"asyncapi" help:"Print the NATS door as an AsyncAPI 3 document."`
+	Fsck        fsckCmd                   `cmd:"" help:"Read every message and hold it against what must be true, read models included."`
+	Doctor      doctorCmd                 `cmd:"" help:"Check configuration, data directory, connection, streams, workers and clock, and say how to mend what is wrong."`
+	Config      configCmd                 `cmd:"" help:"Check the settings of a verb, or print them with where each is from."`
 	Bench       benchCmd                  `cmd:"" help:"Measure the engine beside the same work done raw, on servers of its own."`
 	Version     versionCmd                `cmd:"" help:"Print the version."`
 	Completion  kongcompletion.Completion `cmd:"" help:"Print how to switch on completion in a shell."`
@@ -44,12 +56,14 @@ type Config struct {
 type nodeFlags struct {
 	Data       string                   `type:"path" default:"./data" placeholder:"DIR" help:"Where data is kept; one process at a time."`
 	HTTP       string                   `name:"http" default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where HTTP listens; port 0 picks one."`
-	HTTPOpen   bool                     `name:"http-open" help:"Let HTTP listen on addresses that are not loopback, although nobody who comes in is asked who they are."`
+	Origins    []string                 `name:"allow-origin" placeholder:"ORIGIN,…" help:"Origins of browser pages from elsewhere, as https://shop.example, that may use the HTTP door."`
 	Wake       map[string]time.Duration `placeholder:"SAGA.TIMER=TIME" help:"Another time-out for a saga's timer, such as fulfilment.payment=2s; may be repeated."`
 	Park       []string                 `placeholder:"CONSUMER,…" help:"Consumers, such as commands, whose later messages for an aggregate wait behind one that was put aside, until that is retried, resent or dropped. The same on every process."`
 	JSON       bool                     `name:"json" help:"Print one line of JSON when ready, instead of text."`
 	DrainDelay time.Duration            `default:"0s" help:"How long /readyz says no before HTTP stops, for a load balancer to look elsewhere."`
 	Gateways   kong.Plugins             `embed:""`
+	adminFlags
+	tracingFlags
 }
 
 // gatewayFlags are the gateways' own settings.
@@ -67,9 +81,9 @@ func gatewayFlags(gateways []es.Gateway) kong.Plugins {
 func (c *Config) check(verb string, domain es.Domain) error {
 	switch verb {
 	case "dev":
-		return errors.Join(c.Dev.nodeFlags.check(domain), hostPort("nats", c.Dev.NATS))
+		return errors.Join(c.Dev.nodeFlags.check(domain), loopback("http", c.Dev.HTTP), loopback("nats", c.Dev.NATS))
 	case "serve":
-		return errors.Join(c.Serve.nodeFlags.check(domain), c.Serve.clientFlags.check())
+		return errors.Join(c.Serve.nodeFlags.check(domain), hostPort("http", c.Serve.HTTP), c.Serve.clientFlags.check(), c.Serve.authFlags.check())
 	case "import <file>":
 		return c.Import.clientFlags.check()
 	default:
@@ -78,7 +92,7 @@ func (c *Config) check(verb string, domain es.Domain) error {
 }
 
 func (n nodeFlags) check(domain es.Domain) error {
-	errs := []error{address("http", n.HTTP, n.HTTPOpen)}
+	errs := []error{n.adminFlags.check(), n.tracingFlags.check()}
 	for _, g := range domain.Gateways {
 		if settings, ok := g.Settings.(interface{ Validate() error }); ok {
 			errs = append(errs, settings.Validate())
@@ -118,19 +132,12 @@ func sagaNames(domain es.Domain) string {
 	return strings.Join(names, ", ")
 }
 
-// address refuses what the whole network could reach unasked.
-func address(flag, text string, open bool) error {
-	if err := hostPort(flag, text); err != nil {
+// loopback refuses what other machines could reach, where nobody is asked who they are.
+func loopback(flag, address string) error {
+	if err := hostPort(flag, address); err != nil || isLoopback(address) {
 		return err
 	}
-	host, _, err := net.SplitHostPort(text)
-	if err != nil {
-		return err
-	}
-	if ip := net.ParseIP(host); open || host == "localhost" || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("--%s %s is reachable from other machines, and nobody who comes in is asked who they are: listen on 127.0.0.1 behind a proxy that asks, or add --%s-open", flag, text, flag)
+	return fmt.Errorf("--%s %s is reachable from other machines, and dev asks nobody who they are: listen on 127.0.0.1, or use serve", flag, address)
 }
 
 func hostPort(flag, text string) error {

@@ -55,8 +55,8 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 			Forget:     server.ForgetConsumer,
 			Sync:       server.Sync,
 		},
-		rest: rest.Options{Principal: rest.BelieveUserID, Version: runtime.Version, Logger: log},
-		log:  log,
+		rest: rest.Options{Rate: -1, Version: runtime.Version, Logger: log},
+		log:  log, callers: callers{dev: true}, doors: a.doors,
 		started: func(ctx context.Context, e *runtime.Engine, url string) error {
 			r := ready{NATS: server.ClientURL(), HTTP: url, Data: absolute(d.Data)}
 			if d.JSON {
@@ -195,14 +195,5 @@ func (a *app) printCommit(log *natsstore.Log, m jetstream.Msg) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range events {
-		body, err := json.Marshal(r.Event)
-		if err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintf(a.stdout, "%s  %6d  %-24s %3d  %-24s %.160s\n", r.Time.Local().Format("15:04:05"), r.Revision, r.Stream, r.Version, r.EventType(), body); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.printEvents(events, false)
 }

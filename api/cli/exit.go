@@ -6,6 +6,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/es"
 )
 
@@ -60,6 +61,8 @@ func exitCode(err error) int {
 		return int(silent)
 	case errors.As(err, &coded):
 		return coded.code
+	case errors.As(err, &invalid) && invalid.Code == access.CodeDenied:
+		return exitNotAllowed
 	case errors.As(err, &usage), errors.As(err, &invalid):
 		return exitUsage
 	case errors.As(err, &no) && no.NotFound:
@@ -95,6 +98,9 @@ func replyCode(r es.Reply) int {
 	case es.RejectedReply, es.Invalid:
 		if status == http.StatusNotFound {
 			return exitNotFound
+		}
+		if status == http.StatusForbidden {
+			return exitNotAllowed
 		}
 		if r.Outcome == es.Invalid {
 			return exitUsage

@@ -6,13 +6,13 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"path/filepath"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/nats-io/nats.go"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
@@ -38,6 +38,9 @@ type node struct {
 	config runtime.Config
 	rest   rest.Options
 	log    *slog.Logger
+	// callers are how those who come in by HTTP are known.
+	callers callers
+	doors   []func(*runtime.Engine, DoorOptions) (Door, error) // of the domain's own
 	// started is called once everything answers; what it runs ends with ctx.
 	started func(ctx context.Context, e *runtime.Engine, url string) error
 }
@@ -52,16 +55,33 @@ func (n node) run(ctx context.Context) (err error) {
 		}
 		defer listener.Close()
 	}
+	admin := &adminDoor{}
+	if err := admin.open(ctx, n.flags.adminFlags); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, admin.close()) }()
+	spans, err := n.flags.provider(ctx, n.config.Domain.Name, n.log)
+	if err != nil {
+		return err
+	}
+	if spans != nil {
+		n.config.Tracer = spans.Tracer(instrumentation, trace.WithInstrumentationVersion(runtime.Version))
+		defer n.sendLast(ctx, spans)
+	}
 	n.config.Delays, n.config.Park, n.config.DataDir, n.config.Logger = n.flags.Wake, n.flags.Park, n.flags.Data, n.log
 	engine, err := n.start(ctx)
 	if err != nil {
 		return err
 	}
-	door := &door{served: make(chan error, 1)}
+	door := &httpDoors{served: make(chan error, 2), spans: spans}
+	admin.serve(engine, door.drained, n.log, door.served)
 	url := ""
 	if listener != nil {
 		url = "http://" + listener.Addr().String()
-		err = door.open(n, engine, listener)
+		if n.callers.tls != nil {
+			url = "https://" + listener.Addr().String()
+		}
+		err = door.open(ctx, n, engine, listener)
 	}
 	if err == nil {
 		err = n.wait(ctx, engine, door, url)
@@ -74,6 +94,15 @@ func (n node) run(ctx context.Context) (err error) {
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTime)
 	defer cancel()
 	return errors.Join(err, door.close(drain), engine.Close(drain))
+}
+
+// sendLast sends the spans that are left. That a collector is away keeps no process from ending well.
+func (n node) sendLast(ctx context.Context, spans *sdk.TracerProvider) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := spans.Shutdown(ctx); err != nil {
+		n.log.Warn("the last traces are not sent", "error", err)
+	}
 }
 
 // start tries again while the servers are there but not ready, as when a cluster is electing.
@@ -104,7 +133,7 @@ func (n node) start(ctx context.Context) (*runtime.Engine, error) {
 	}
 }
 
-func (n node) wait(ctx context.Context, engine *runtime.Engine, door *door, url string) error {
+func (n node) wait(ctx context.Context, engine *runtime.Engine, door *httpDoors, url string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	background := make(chan error, 1)
@@ -127,45 +156,6 @@ func (n node) wait(ctx context.Context, engine *runtime.Engine, door *door, url 
 			background = nil // there is nothing more to run beside the engine
 		}
 	}
-}
-
-// door is the HTTP server.
-type door struct {
-	server   *http.Server
-	draining atomic.Bool
-	served   chan error // why it stopped serving by itself
-}
-
-func (d *door) open(n node, engine *runtime.Engine, listener net.Listener) error {
-	handler, err := rest.New(engine, n.rest)
-	if err != nil {
-		return err
-	}
-	d.server = rest.Server(n.flags.HTTP, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if d.draining.Load() && r.URL.Path == "/readyz" {
-			http.Error(w, "the process is stopping", http.StatusServiceUnavailable)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	}))
-	d.server.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)
-	go func() {
-		if err := d.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-			d.served <- err
-		}
-	}()
-	return nil
-}
-
-// close takes no more requests and waits for those in flight.
-func (d *door) close(ctx context.Context) error {
-	if d.server == nil {
-		return nil
-	}
-	if err := d.server.Shutdown(ctx); err != nil {
-		return fmt.Errorf("HTTP requests were cut off: %w", err)
-	}
-	return nil
 }
 
 // listen says which port is taken and how to take another.

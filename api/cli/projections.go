@@ -177,7 +177,7 @@ func (r *rebuildCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer nc.Close()
 	watch, nodes, done := a.watchNodes(r.Progress, "rebuild "+r.Name)
-	err = runtime.Rebuild(ctx, nc, r.Name, watch)
+	err = runtime.Rebuild(ctx, nc, runtime.ProjectionRequest{Name: r.Name, By: whoami()}, watch)
 	done()
 	if err != nil {
 		return err
@@ -236,7 +236,7 @@ func (v *verifyCmd) Run(ctx context.Context, a *app) error {
 	}
 	defer nc.Close()
 	watch, _, done := a.watchNodes(v.Progress, "verify "+v.Name)
-	verdicts, err := runtime.Verify(ctx, nc, v.Name, watch)
+	verdicts, err := runtime.Verify(ctx, nc, runtime.ProjectionRequest{Name: v.Name, By: whoami()}, watch)
 	done()
 	if err != nil {
 		return err

@@ -5,24 +5,28 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/ops"
+	"github.com/millstream-es/millstream/es/schema"
 )
 
 type sendCmd struct {
 	Stream  string `arg:"" help:"Whom to send it to, as category/id, like order/o-1."`
 	Command string `arg:"" help:"The command's name, like ShipOrder."`
-	Data    string `arg:"" optional:"" default:"{}" help:"Its JSON body; - reads standard input."`
+	Data    string `arg:"" optional:"" default:"{}" help:"Its JSON body; @FILE reads a file, - standard input."`
 
 	ID              string        `name:"id" help:"The command's id: sent again with the same one, it takes effect once."`
 	ExpectedVersion *uint64       `help:"Reject as a conflict unless the stream is at this version."`
 	Correlation     string        `help:"Correlation id; default: the command's."`
 	AsUser          string        `placeholder:"NAME" help:"Who is acting; believed only by dev."`
 	Queue           bool          `help:"Leave it in the durable queue instead of waiting for its outcome."`
+	DryRun          bool          `help:"Only check the body against the command's schema, and print what would be sent."`
 	Timeout         time.Duration `default:"15s" help:"How long to wait for an answer; the engine itself gives up after 10 s."`
 	clientFlags
 }
@@ -34,6 +38,23 @@ type queued struct {
 	Queued    uint64 `json:"queued"` // position in the queue
 }
 
+// wouldSend is what --dry-run prints.
+type wouldSend struct {
+	CommandID string          `json:"commandId"`
+	Stream    string          `json:"stream"`
+	Command   string          `json:"command"`
+	Data      json.RawMessage `json:"data"`
+	DryRun    bool            `json:"dryRun"`
+}
+
+// Help is kong's text below the usage.
+func (sendCmd) Help() string {
+	return `The reply is one line of JSON; the exit code says what came of it, 5 for a rejection. With --dry-run nothing is sent.
+
+  millstream send stock/p-1 ReceiveStock '{"quantity":100}'
+  millstream send order/o-1 CreateOrder @order.json --dry-run`
+}
+
 // Run is called by kong.
 func (s *sendCmd) Run(ctx context.Context, a *app) error {
 	if err := s.check(); err != nil {
@@ -43,11 +64,9 @@ func (s *sendCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	data := []byte(s.Data)
-	if s.Data == "-" {
-		if data, err = io.ReadAll(a.stdin); err != nil {
-			return err
-		}
+	data, err := a.body(s.Data)
+	if err != nil {
+		return err
 	}
 	request := es.Request{Type: s.Command, Data: json.RawMessage(data), Expected: s.ExpectedVersion}
 	request.Meta = es.Meta{Stream: stream, CommandID: s.ID, Correlation: s.Correlation, User: s.AsUser}
@@ -57,6 +76,9 @@ func (s *sendCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		request.Meta.CommandID = "send-" + id.String() // printed also when no answer comes, to send it again
+	}
+	if s.DryRun {
+		return a.dryRun(request)
 	}
 	ctx, handler, cancel := allowed(ctx)
 	defer cancel()
@@ -85,4 +107,40 @@ func (s *sendCmd) Run(ctx context.Context, a *app) error {
 		return silentError(code)
 	}
 	return nil
+}
+
+// body is a command's body: the text itself, of a file, or of standard input.
+func (a *app) body(text string) ([]byte, error) {
+	if text == "-" {
+		return io.ReadAll(a.stdin)
+	}
+	if file, named := strings.CutPrefix(text, "@"); named {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return nil, usageError{err}
+		}
+		return data, nil
+	}
+	return []byte(text), nil
+}
+
+// dryRun checks what can be checked without the aggregate's state.
+func (a *app) dryRun(r es.Request) error {
+	schemas, err := schema.New(a.domain)
+	if err != nil {
+		return err
+	}
+	command, err := schemas.Command(r.Meta.Stream.Category, r.Type)
+	if err != nil {
+		return err
+	}
+	decoded, err := command.Decode(r.Data)
+	if err != nil {
+		return err
+	}
+	data, err := json.Marshal(decoded)
+	if err != nil {
+		return err
+	}
+	return a.printJSON(wouldSend{r.Meta.CommandID, r.Meta.Stream.String(), r.Type, data, true})
 }

@@ -24,6 +24,8 @@ type settings struct {
 	path   string
 	file   map[string]any
 	faults []error
+
+	origins map[string]string // by the flag's name, where its value is from
 }
 
 // Validate is part of kong.Resolver.
@@ -36,10 +38,13 @@ func (s *settings) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 	}
 	s.load(ctx)
 	value, from := any(nil), ""
-	if text := os.Getenv(s.env(flag.Name)); text != "" {
-		value, from = text, s.env(flag.Name)
-	} else if v, ok := s.file[flag.Name]; ok {
+	if v, ok := s.file[flag.Name]; ok {
 		value, from = plain(v), fmt.Sprintf("%s: %s", s.path, flag.Name)
+	}
+	for _, env := range append(slices.Clone(flag.Envs), s.env(flag.Name)) { // our own is stronger than NATS_URL
+		if text := os.Getenv(env); text != "" {
+			value, from = text, env
+		}
 	}
 	if value == nil {
 		return nil, nil
@@ -54,6 +59,7 @@ func (s *settings) Resolve(ctx *kong.Context, _ *kong.Path, flag *kong.Flag) (an
 		s.faults = append(s.faults, fmt.Errorf("--%s must be one of %s, not %q (%s)", flag.Name, flag.Enum, target.String(), from))
 		return nil, nil
 	}
+	s.origins[flag.Name] = from
 	return value, nil
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
@@ -50,6 +51,12 @@ type sealParcel struct{}
 
 func (sealParcel) CommandType() string { return "SealParcel" }
 func (sealParcel) toParcel()           {}
+
+// weighParcel is for sagas to send.
+type weighParcel struct{}
+
+func (weighParcel) CommandType() string { return "WeighParcel" }
+func (weighParcel) toParcel()           {}
 
 type parcel struct {
 	To string `json:"to"`
@@ -101,7 +108,8 @@ type parcelsParams struct {
 }
 
 type parcelsAnswer struct {
-	Items []parcelAnswer `json:"items"`
+	Items      []parcelAnswer `json:"items"`
+	NextCursor string         `json:"nextCursor,omitempty"`
 }
 
 type historyParams struct {
@@ -116,7 +124,7 @@ func domain() es.Domain {
 		Name:   "parcels",
 		Events: []es.EventDef{es.EventOf[parcelOpened](1)},
 		Aggregates: []es.Aggregate{
-			es.Define[parcel]("parcel", openParcel{}, sealParcel{}),
+			es.Define[parcel]("parcel", openParcel{}, sealParcel{}, weighParcel{}).Internal(weighParcel{}),
 			es.Define[box]("box", fillBox{}).In("boxes"),
 		},
 		Projectors: []es.Projector{{Name: "parcels", Interest: es.Interest{Handles: []es.Event{parcelOpened{}}}}},
@@ -135,6 +143,9 @@ type engine struct {
 	metrics *prometheus.Registry
 
 	execute func(es.Request) es.Reply
+	enqueue func(es.Request) (string, error)
+	outcome func(ctx context.Context, s es.Stream, commandID string) (es.Reply, bool, error)
+	await   func(ctx context.Context, s es.Stream, commandID string) (es.Reply, bool, error)
 	ask     func(ctx context.Context, params any, min es.Revision) (any, es.Revision, error)
 	stateAt func(es.Stream, es.Range) (runtime.StateAt, error)
 	checks  []runtime.Check
@@ -146,6 +157,16 @@ func (e *engine) Metrics() *prometheus.Registry          { return e.metrics }
 func (e *engine) Checks(context.Context) []runtime.Check { return e.checks }
 
 func (e *engine) Execute(_ context.Context, r es.Request) es.Reply { return e.execute(r) }
+
+func (e *engine) Enqueue(_ context.Context, r es.Request) (string, error) { return e.enqueue(r) }
+
+func (e *engine) Outcome(ctx context.Context, s es.Stream, id string) (es.Reply, bool, error) {
+	return e.outcome(ctx, s, id)
+}
+
+func (e *engine) AwaitOutcome(ctx context.Context, s es.Stream, id string) (es.Reply, bool, error) {
+	return e.await(ctx, s, id)
+}
 
 func (e *engine) Ask(ctx context.Context, _ es.QueryDef, params any, min es.Revision) (any, es.Revision, error) {
 	return e.ask(ctx, params, min)
@@ -179,8 +200,15 @@ func newEngine(t *testing.T) *engine {
 	}
 }
 
-func newDoor(t *testing.T, e *engine, opts rest.Options) http.Handler {
+// newDoor is open to everyone, as often as they like, unless opts say otherwise.
+func newDoor(t *testing.T, e *engine, opts rest.Options) *rest.Door {
 	t.Helper()
+	if opts.Authenticator == nil {
+		opts.Authenticator = access.Dev()
+	}
+	if opts.Rate == 0 {
+		opts.Rate = -1
+	}
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
 	}

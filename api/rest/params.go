@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/schema"
 )
 
@@ -18,6 +19,7 @@ type params struct {
 	goType reflect.Type
 	list   []param
 	door   []string // names of the door's own parameters
+	next   []int    // index of the answer's nextCursor; nil: it is no page of a list
 }
 
 type param struct {
@@ -29,7 +31,14 @@ type param struct {
 	inPath bool
 }
 
-func newParams(t reflect.Type, path string) (*params, error) {
+// cursorParam and nextCursor make an answer a page of a list: the one is the parameter with which the other, of the page
+// before, is handed in.
+const (
+	cursorParam = "cursor"
+	nextCursor  = "nextCursor"
+)
+
+func newParams(t, answer reflect.Type, path string) (*params, error) {
 	if t.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("parameters must be a struct, not %s", t)
 	}
@@ -77,7 +86,39 @@ func newParams(t reflect.Type, path string) (*params, error) {
 	if len(inPath) > 0 {
 		return nil, fmt.Errorf("path %s names {%s}, which is no parameter of %s", path, inPath[0], t)
 	}
+	if slices.ContainsFunc(p.list, func(one param) bool { return one.name == cursorParam }) {
+		p.next = cursorIn(answer)
+	}
 	return p, nil
+}
+
+// cursorIn finds the field that is nextCursor in JSON.
+func cursorIn(answer reflect.Type) []int {
+	if answer.Kind() != reflect.Struct {
+		return nil
+	}
+	for _, f := range reflect.VisibleFields(answer) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if name == nextCursor && f.Type.Kind() == reflect.String && f.IsExported() {
+			return f.Index
+		}
+	}
+	return nil
+}
+
+// nextPage is the Link header (RFC 8288) that leads on from a page of a list; "": it was the last, or is none.
+func (p *params) nextPage(asked *url.URL, answer any) string {
+	if p.next == nil {
+		return ""
+	}
+	cursor := reflect.ValueOf(answer).FieldByIndex(p.next).String()
+	if cursor == "" {
+		return ""
+	}
+	query := asked.Query()
+	query.Set(cursorParam, cursor)
+	target := url.URL{Path: asked.Path, RawPath: asked.RawPath, RawQuery: query.Encode()}
+	return "<" + target.String() + `>; rel="next"`
 }
 
 // wildcards are the names in a path, which must be made of plain segments and {name}.
@@ -97,29 +138,46 @@ func wildcards(path string) ([]string, error) {
 	return names, nil
 }
 
-// decode returns a value of the parameters' Go type. Errors are *es.InvalidError and name the parameter.
+// decode returns a value of the parameters' Go type. The error is an *es.InvalidError and names every parameter that
+// is to blame.
 func (p *params) decode(pathValue func(string) string, query url.Values) (any, error) {
 	v := reflect.New(p.goType).Elem()
+	var found []*es.InvalidError
 	for _, one := range p.list {
 		texts, given := query[one.name]
 		if one.inPath {
 			if given {
-				return nil, malformed("/"+one.name, "%s stands in the path: leave it out of the query string", one.name)
+				found = append(found, malformed("/"+one.name, "%s stands in the path: leave it out of the query string", one.name))
 			}
 			texts = []string{pathValue(one.name)}
 		}
 		delete(query, one.name)
-		if err := one.set(v.FieldByIndex(one.index), texts); err != nil {
-			return nil, err
+		if invalid := one.set(v.FieldByIndex(one.index), texts); invalid != nil {
+			found = append(found, invalid)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		return nil, p.unknown(name)
+		found = append(found, p.unknown(name))
 	}
-	return v.Interface(), nil
+	if len(found) == 0 {
+		return v.Interface(), nil
+	}
+	return nil, together(found)
 }
 
-func (p *params) unknown(name string) error {
+// together makes one error of several.
+func together(found []*es.InvalidError) error {
+	if len(found) == 1 {
+		return found[0]
+	}
+	first := *found[0]
+	for _, f := range found[:min(len(found), 20)] {
+		first.Faults = append(first.Faults, es.Fault{Pointer: f.Pointer, Message: f.Message})
+	}
+	return &first
+}
+
+func (p *params) unknown(name string) *es.InvalidError {
 	known := slices.Clone(p.door)
 	for _, one := range p.list {
 		if !one.inPath {
@@ -133,7 +191,7 @@ func (p *params) unknown(name string) error {
 	return malformed("", "unknown query parameter %q: known are %s", clip(name), strings.Join(known, ", "))
 }
 
-func (p param) set(to reflect.Value, texts []string) error {
+func (p param) set(to reflect.Value, texts []string) *es.InvalidError {
 	if len(texts) == 0 {
 		return nil
 	}
@@ -153,7 +211,7 @@ func (p param) set(to reflect.Value, texts []string) error {
 }
 
 // setOne reads the text as the JSON that the field's schema expects, so that every type reads itself.
-func (p param) setOne(to reflect.Value, pointer, text string) error {
+func (p param) setOne(to reflect.Value, pointer, text string) *es.InvalidError {
 	raw := []byte(text)
 	if p.kind == "string" {
 		if p.format() == "date-time" {

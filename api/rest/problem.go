@@ -3,20 +3,24 @@ package rest
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strconv"
 	"strings"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 )
 
-// members are those of RFC 9457.
+// members are those of RFC 9457 and its extensions here.
 type members struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
-	Status int    `json:"status"`
-	Detail string `json:"detail"`
+	Type    string     `json:"type"`
+	Title   string     `json:"title"`
+	Status  int        `json:"status"`
+	Detail  string     `json:"detail"`
+	TraceID string     `json:"traceId"`
+	Errors  []es.Fault `json:"errors,omitempty"` // all that is to blame, when that is more than one
 }
 
 // problem is the body of every error but a command's.
@@ -31,62 +35,98 @@ type commandProblem struct {
 	members
 }
 
-func describe(p *es.Problem) members {
+// membersOf describes a problem; the status is the HTTP answer's.
+func membersOf(p *es.Problem, r *http.Request) members {
 	title := strings.ReplaceAll(p.Code, "_", " ")
 	if title != "" {
 		title = strings.ToUpper(title[:1]) + title[1:]
 	}
-	return members{Type: "/problems/" + p.Code, Title: title, Status: p.Status, Detail: p.Message}
+	return members{Type: "/problems/" + p.Code, Title: title, Status: p.Status, Detail: p.Message, TraceID: traceOf(r).id, Errors: p.Errors}
 }
 
-// reply answers a command.
-func (d *door) reply(w http.ResponseWriter, r es.Reply) {
-	if r.Version > 0 {
-		w.Header().Set("ETag", etag(r.Version))
+// withoutErrors leaves to the members what they say already.
+func withoutErrors(p *es.Problem) *es.Problem {
+	short := *p
+	short.Errors = nil
+	return &short
+}
+
+// answerCommand sends its reply. conditional says that it named a version in If-Match, so that a conflict is that
+// condition's failure.
+func answerCommand(w http.ResponseWriter, r *http.Request, reply es.Reply, conditional bool) {
+	if reply.Version > 0 {
+		w.Header().Set("ETag", versionTag(reply.Version))
 	}
-	setRevision(w, r.Revision)
+	setRevision(w, reply.Revision)
+	if reply.Error == nil {
+		WriteJSON(w, http.StatusOK, reply)
+		return
+	}
+	if conditional && reply.Outcome == es.Conflict {
+		reply.Error.Status = http.StatusPreconditionFailed
+	}
+	body := commandProblem{reply, membersOf(reply.Error, r)}
+	body.Error = withoutErrors(reply.Error)
+	writeProblem(w, reply.Error.Status, body)
+}
+
+// The answers of doors that are mounted in this one look like its own.
+
+// WriteJSON answers with a body as JSON. A body that has none is a fault of the program: it panics, which the Door
+// answers with a clean 500.
+func WriteJSON(w http.ResponseWriter, status int, body any) {
+	write(w, status, "application/json", encode(body))
+}
+
+// WriteProblem answers with a problem, as application/problem+json.
+func WriteProblem(w http.ResponseWriter, r *http.Request, p *es.Problem) {
+	writeProblem(w, p.Status, problem{membersOf(p, r), withoutErrors(p)})
+}
+
+// WriteError answers with an error of the engine or of access, as a problem. The details of a fault go to the Door's log,
+// not to the caller.
+func WriteError(w http.ResponseWriter, r *http.Request, err error) {
+	var unauthenticated *access.UnauthenticatedError
+	var denied *access.DeniedError
 	switch {
-	case r.Error != nil:
-		d.writeProblem(w, r.Error, commandProblem{r, describe(r.Error)})
+	case errors.As(err, &unauthenticated):
+		w.Header().Set("WWW-Authenticate", unauthenticated.Challenge())
+		WriteProblem(w, r, unauthenticated.Problem())
+	case errors.As(err, &denied):
+		WriteProblem(w, r, denied.Problem())
 	default:
-		d.write(w, http.StatusOK, "application/json", r)
+		p := runtime.Problem(err)
+		if p.Status == http.StatusInternalServerError {
+			traceOf(r).fault(r, "request failed", "error", err)
+		}
+		WriteProblem(w, r, p)
 	}
 }
 
-// fail answers with an error of the engine. The details of a fault go to the log, not to the caller.
-func (d *door) fail(w http.ResponseWriter, r *http.Request, err error) {
-	p := runtime.Problem(err)
-	if p.Status == http.StatusInternalServerError {
-		d.opts.Logger.ErrorContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "error", err)
-	}
-	d.refuse(w, p)
-}
-
-func (d *door) refuse(w http.ResponseWriter, p *es.Problem) {
-	d.writeProblem(w, p, problem{describe(p), p})
-}
-
-func (d *door) writeProblem(w http.ResponseWriter, p *es.Problem, body any) {
-	if p.Status == http.StatusServiceUnavailable {
+func writeProblem(w http.ResponseWriter, status int, body any) {
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
-	d.write(w, p.Status, "application/problem+json", body)
+	w.Header().Set("Cache-Control", "no-store")
+	write(w, status, "application/problem+json", encode(body))
 }
 
-// write encodes before it sends, so that what has no JSON is a clean 500.
-func (d *door) write(w http.ResponseWriter, status int, contentType string, body any) {
+// encode panics at what has no JSON, before anything is sent: ServeHTTP answers.
+func encode(body any) []byte {
 	var b bytes.Buffer
 	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(body); err != nil {
-		panic(err) // guarded answers
+		panic(err)
 	}
-	w.Header().Set("Content-Type", contentType)
-	w.WriteHeader(status)
-	w.Write(b.Bytes()) //nolint:errcheck // the client has gone; nobody is left to tell
+	return b.Bytes()
 }
 
-func etag(version uint64) string { return `"` + strconv.FormatUint(version, 10) + `"` }
+func write(w http.ResponseWriter, status int, contentType string, body []byte) {
+	w.Header().Set("Content-Type", contentType)
+	w.WriteHeader(status)
+	w.Write(body) //nolint:errcheck // the client has gone; nobody is left to tell
+}
 
 func setRevision(w http.ResponseWriter, r es.Revision) {
 	if r > 0 {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/es"
 )
 
@@ -23,13 +24,13 @@ func shape(path string) string { return wildcard.ReplaceAllString(path, "{}") }
 
 // addReads adds GET for every query, and GET /{collection}/{id}?asOf= for every aggregate: on the query of that
 // path where there is one, else as a route of its own.
-func (d *door) addReads() error {
+func (d *Door) addReads() error {
 	aggregates := map[string]es.Aggregate{}
 	for _, a := range d.domain.Aggregates {
 		aggregates["/"+a.Collection()+"/{}"] = a
 	}
 	for _, q := range d.domain.Queries {
-		params, err := newParams(q.Params(), q.QueryPath())
+		params, err := newParams(q.Params(), q.Result(), q.QueryPath())
 		if err != nil {
 			return fmt.Errorf("query %s: %w", q.QueryName(), err)
 		}
@@ -42,18 +43,20 @@ func (d *door) addReads() error {
 		if err != nil {
 			return err
 		}
-		ask := d.query(q, params)
+		ask, g := d.query(q, params), guard{operation: access.QueryAsk, target: q.QueryName()}
 		if a == nil {
-			d.register(op, ask)
+			d.register(op, g, ask)
 			continue
 		}
 		past := d.state(a, strings.Trim(wildcard.FindString(q.QueryPath()), "{}"))
-		d.register(op, func(w http.ResponseWriter, r *http.Request) {
-			if r.URL.Query().Has("asOf") {
+		d.register(op, g, func(w http.ResponseWriter, r *http.Request) {
+			if !r.URL.Query().Has("asOf") {
+				ask(w, r)
+			} else if err := access.Check(r.Context(), access.AggregateRead, ""); err != nil {
+				WriteError(w, r, err)
+			} else {
 				past(w, r)
-				return
 			}
-			ask(w, r)
 		})
 	}
 	for _, a := range d.domain.Aggregates {
@@ -64,27 +67,27 @@ func (d *door) addReads() error {
 		if err != nil {
 			return err
 		}
-		d.register(op, d.state(a, "id"))
+		d.register(op, guard{operation: access.AggregateRead}, d.state(a, "id"))
 	}
 	return nil
 }
 
-func (d *door) query(q es.QueryDef, params *params) http.HandlerFunc {
+func (d *Door) query(q es.QueryDef, params *params) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		query, err := url.ParseQuery(r.URL.RawQuery)
 		if err != nil {
-			d.fail(w, r, malformed("", "the query string does not parse: %v", err))
+			WriteError(w, r, malformed("", "the query string does not parse: %v", err))
 			return
 		}
 		least, err := minRevision(r.Header, query)
 		if err != nil {
-			d.fail(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		query.Del("minRevision")
 		p, err := params.decode(r.PathValue, query)
 		if err != nil {
-			d.fail(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		ctx := r.Context()
@@ -96,19 +99,22 @@ func (d *door) query(q es.QueryDef, params *params) http.HandlerFunc {
 		answer, at, err := d.engine.Ask(ctx, q, p, least)
 		setRevision(w, at)
 		if err != nil && least > 0 && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-			d.refuse(w, &es.Problem{Status: http.StatusServiceUnavailable, Code: "revision_not_reached",
+			WriteProblem(w, r, &es.Problem{Status: http.StatusServiceUnavailable, Code: "revision_not_reached",
 				Message: fmt.Sprintf("the read model did not reach revision %d within %s: ask again", least, d.opts.MaxWait)})
 			return
 		}
 		if err != nil {
-			d.fail(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
-		tag := ""
-		if v, ok := answer.(es.Versioned); ok {
-			tag = etag(v.StreamVersion())
+		if next := params.nextPage(r.URL, answer); next != "" {
+			w.Header().Set("Link", next)
 		}
-		d.answer(w, r, tag, answer)
+		version := ""
+		if v, ok := answer.(es.Versioned); ok {
+			version = strconv.FormatUint(v.StreamVersion(), 10)
+		}
+		writeAnswer(w, r, version, answer)
 	}
 }
 
@@ -147,24 +153,21 @@ func revision(pointer, name, text string) (es.Revision, error) {
 	return es.Revision(n), nil
 }
 
-// answer sends JSON, or 304 when the caller already has it.
-func (d *door) answer(w http.ResponseWriter, r *http.Request, tag string, body any) {
+// writeAnswer sends JSON about an aggregate at a version ("": about several, or none), or 304 when the caller has it.
+func writeAnswer(w http.ResponseWriter, r *http.Request, version string, body any) {
+	data := encode(body)
+	tag := etag(version, data)
 	w.Header().Set("Cache-Control", "private, no-cache")
-	if tag != "" {
-		w.Header().Set("ETag", tag)
-		for known := range strings.SplitSeq(strings.Join(r.Header.Values("If-None-Match"), ","), ",") {
-			known = strings.TrimPrefix(strings.TrimSpace(known), "W/")
-			if known == tag || known == "*" {
-				w.WriteHeader(http.StatusNotModified)
-				return
-			}
-		}
+	w.Header().Set("ETag", tag)
+	if matches(r.Header, tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
 	}
-	d.write(w, http.StatusOK, "application/json", body)
+	write(w, http.StatusOK, "application/json", data)
 }
 
 // state answers with an aggregate folded from the log: as it is, or as it was at ?asOf=.
-func (d *door) state(a es.Aggregate, wildcard string) http.HandlerFunc {
+func (d *Door) state(a es.Aggregate, wildcard string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		stream := es.Stream{Category: a.Category(), ID: r.PathValue(wildcard)}
 		upTo, err := asOf(r.URL.RawQuery)
@@ -172,16 +175,16 @@ func (d *door) state(a es.Aggregate, wildcard string) http.HandlerFunc {
 			err = stream.Validate()
 		}
 		if err != nil {
-			d.fail(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		s, err := d.engine.StateAt(r.Context(), stream, upTo)
 		if err != nil {
-			d.fail(w, r, err)
+			WriteError(w, r, err)
 			return
 		}
 		setRevision(w, s.Revision)
-		d.answer(w, r, etag(s.Version), s)
+		writeAnswer(w, r, strconv.FormatUint(s.Version, 10), s)
 	}
 }
 

@@ -1,11 +1,14 @@
 // Package rest is the HTTP door: commands as POST, queries as GET, states of the past, health and metrics, with an
 // OpenAPI 3.1 document and its page. All of it is generated from the domain's lists; nothing here knows a domain.
+// Other doors that speak HTTP are mounted in its mux, behind the same guards.
 package rest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -16,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/es/schema"
@@ -27,6 +31,9 @@ type Engine interface {
 	Schemas() *schema.Registry
 	Metrics() *prometheus.Registry
 	Execute(ctx context.Context, r es.Request) es.Reply
+	Enqueue(ctx context.Context, r es.Request) (commandID string, err error)
+	Outcome(ctx context.Context, s es.Stream, commandID string) (reply es.Reply, pending bool, err error)
+	AwaitOutcome(ctx context.Context, s es.Stream, commandID string) (reply es.Reply, pending bool, err error)
 	Ask(ctx context.Context, q es.QueryDef, params any, min es.Revision) (answer any, at es.Revision, err error)
 	StateAt(ctx context.Context, s es.Stream, r es.Range) (runtime.StateAt, error)
 	Checks(ctx context.Context) []runtime.Check
@@ -34,13 +41,19 @@ type Engine interface {
 
 var _ Engine = (*runtime.Engine)(nil)
 
-// Options change how the door behaves; the zero value works.
+// Options change how the door behaves. Authenticator is required; the zero value of the others works.
 type Options struct {
-	// Principal names the user of a request for the audit trail; nil: nobody is named. In dev: BelieveUserID.
-	Principal func(*http.Request) string
-	// MaxWait bounds how long a query waits for the revision that its caller demands; default 5 s.
+	// Authenticator finds out who sends a request, once for every door behind this one.
+	Authenticator access.Authenticator
+	// Mounts are other doors.
+	Mounts []Mount
+	// MaxWait bounds how long a request waits: for the revision or the outcome that its caller wants; default 5 s.
 	MaxWait time.Duration
-	// TrustedOrigins may send commands from a browser page of another origin, as "https://host[:port]".
+	// Rate is how many requests a second one caller may make, twice as many at once; default 500; below zero: any.
+	// Callers are told apart by name, those who are not known by their address.
+	Rate float64
+	// TrustedOrigins are the origins of browser pages, as "https://host[:port]", that may read answers and send
+	// commands from elsewhere (CORS). Default: none.
 	TrustedOrigins []string
 	// Version of the program, for the OpenAPI document; default "dev".
 	Version string
@@ -48,84 +61,173 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// BelieveUserID takes the User-Id header at its word. Only for dev, where nobody is authenticated.
-func BelieveUserID(r *http.Request) string { return r.Header.Get(runtime.HeaderUser) }
+// Mount is a route of another door.
+type Mount struct {
+	Method    string // "" = any
+	Pattern   string // of an http.ServeMux, without method: "/console/{file...}"
+	Operation access.Operation
+	Handler   http.Handler
+	Summary   string // one line for the list at /
+}
 
-type door struct {
-	engine Engine
-	opts   Options
-	domain es.Domain
-	mux    *http.ServeMux
-	api    huma.API
-	routes routes
+// Door is the handler of every route.
+type Door struct {
+	engine   Engine
+	opts     Options
+	domain   es.Domain
+	schemas  *schema.Registry
+	mux      *http.ServeMux
+	api      huma.API
+	routes   routes
+	guards   map[string]guard // by the mux's pattern
+	origins  origins
+	limits   *limiter     // nil: none
+	zipped   http.Handler // the mux, its answers compressed
+	inFlight inFlight
 }
 
 // New builds the handler of every route that the engine's domain asks for. Errors, all at start: two routes that
-// collide, a query whose path names no parameter of its own, a type without a JSON Schema.
-func New(e Engine, opts Options) (handler http.Handler, err error) {
-	if opts.Principal == nil {
-		opts.Principal = func(*http.Request) string { return "" }
+// collide, a query whose path names no parameter of its own, a type without a JSON Schema, an origin that is none.
+func New(e Engine, opts Options) (*Door, error) {
+	if opts.Authenticator == nil {
+		return nil, errors.New("HTTP routes: there is no Authenticator to ask who is calling")
 	}
-	if opts.MaxWait == 0 {
-		opts.MaxWait = 5 * time.Second
+	d, err := describe(e.Domain(), e.Schemas(), opts)
+	if err != nil {
+		return nil, err
 	}
-	if opts.Version == "" {
-		opts.Version = "dev"
+	d.engine = e
+	return d, d.named(d.addOperations, d.addMounts, d.addIndex, d.addGuards)
+}
+
+// OpenAPI is the document of /openapi.json, for which nothing needs to run.
+func OpenAPI(domain es.Domain, version string) ([]byte, error) {
+	schemas, err := schema.New(domain)
+	if err != nil {
+		return nil, err
 	}
-	if opts.Logger == nil {
-		opts.Logger = slog.Default()
+	d, err := describe(domain, schemas, Options{Version: version})
+	if err != nil {
+		return nil, err
 	}
+	return d.document()
+}
+
+// describe builds what is generated from the lists.
+func describe(domain es.Domain, schemas *schema.Registry, opts Options) (*Door, error) {
+	opts.MaxWait = cmp.Or(opts.MaxWait, 5*time.Second)
+	opts.Rate = cmp.Or(opts.Rate, 500)
+	opts.Version = cmp.Or(opts.Version, "dev")
+	opts.Logger = cmp.Or(opts.Logger, slog.Default())
+	d := &Door{opts: opts, domain: domain, schemas: schemas, mux: http.NewServeMux(), guards: map[string]guard{}}
+	d.api = humago.New(d.mux, apiConfig(d.domain.Name, opts.Version))
+	return d, d.named(d.addComponents, d.addCommands, d.addOutcomes, d.addReads)
+}
+
+// named runs what may fail at start and says whose routes they are.
+func (d *Door) named(steps ...func() error) (err error) {
 	// The mux and huma panic on routes and operation ids that collide: here those come from the lists.
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("HTTP routes of %s: %v", e.Domain().Name, p)
+			err = fmt.Errorf("HTTP routes of %s: %v", d.domain.Name, p)
 		}
 	}()
-	d := &door{engine: e, opts: opts, domain: e.Domain(), mux: http.NewServeMux()}
-	d.api = humago.New(d.mux, apiConfig(d.domain.Name, opts.Version))
-	for _, add := range []func() error{d.addComponents, d.addCommands, d.addReads, d.addOperations} {
-		if err := add(); err != nil {
-			return nil, fmt.Errorf("HTTP routes of %s: %w", d.domain.Name, err)
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return fmt.Errorf("HTTP routes of %s: %w", d.domain.Name, err)
 		}
 	}
-	return d.guarded()
-}
-
-// register adds a documented route.
-func (d *door) register(op *huma.Operation, h http.HandlerFunc) {
-	d.api.OpenAPI().AddOperation(op)
-	d.api.Adapter().Handle(op, func(ctx huma.Context) {
-		r, w := humago.Unwrap(ctx)
-		h(w, r)
-	})
-	d.routes.add(op.Method, op.Path)
-}
-
-// addOperations adds what operators and newcomers ask for. It comes last: the document is complete by then.
-func (d *door) addOperations() error {
-	document, err := json.Marshal(d.api.OpenAPI())
-	if err != nil {
-		return fmt.Errorf("OpenAPI document: %w", err)
-	}
-	serve := func(path string, h http.HandlerFunc) {
-		d.mux.HandleFunc("GET "+path, h)
-		d.routes.add(http.MethodGet, path)
-	}
-	serve("/openapi.json", static("application/openapi+json", document))
-	page := docs(d.domain.Name)
-	serve("/docs", page)
-	serve("/docs/{$}", page)
-	serve("/docs/{file}", page)
-	serve("/livez", static("text/plain; charset=utf-8", []byte("alive\n")))
-	serve("/readyz", d.ready)
-	serve("/metrics", promhttp.HandlerFor(d.engine.Metrics(), promhttp.HandlerOpts{}).ServeHTTP)
-	serve("/{$}", static("text/plain; charset=utf-8", d.index()))
 	return nil
 }
 
-func static(contentType string, body []byte) http.HandlerFunc {
+// Routes are all routes, each with the operation that it asks for.
+func (d *Door) Routes() []access.Route {
+	all := make([]access.Route, len(d.routes))
+	for i, r := range d.routes {
+		all[i] = r.Route
+	}
+	return all
+}
+
+// register adds a documented route.
+func (d *Door) register(op *huma.Operation, g guard, h http.HandlerFunc) {
+	op.Extensions = map[string]any{"x-access": g.operation}
+	d.api.OpenAPI().AddOperation(op)
+	d.route(op.Method, op.Path, op.Summary, g, h)
+}
+
+// route adds a route.
+func (d *Door) route(method, path, summary string, g guard, h http.Handler) {
+	pattern := path
+	if method != "" {
+		pattern = method + " " + path
+	}
+	d.mux.Handle(pattern, h)
+	d.guards[pattern] = g
+	d.routes = append(d.routes, route{access.Route{Method: method, Path: path, Operation: g.operation}, summary})
+}
+
+func (d *Door) document() ([]byte, error) {
+	document, err := json.Marshal(d.api.OpenAPI())
+	if err != nil {
+		return nil, fmt.Errorf("OpenAPI document: %w", err)
+	}
+	return document, nil
+}
+
+// addOperations adds what operators and newcomers ask for.
+func (d *Door) addOperations() error {
+	document, err := d.document()
+	if err != nil {
+		return err
+	}
+	serve := func(path, summary string, op access.Operation, h http.HandlerFunc) {
+		d.route(http.MethodGet, path, summary, guard{operation: op, uncounted: path == "/livez" || path == "/readyz"}, h)
+	}
+	serve("/openapi.json", "This door as OpenAPI 3.1", access.Public, Static("application/openapi+json", document))
+	page := docs(d.domain.Name)
+	serve("/docs", "This door as a page", access.Public, page)
+	serve("/docs/{$}", "", access.Public, page)
+	serve("/docs/{file}", "", access.Public, page)
+	serve("/livez", "200 while the process lives", access.Public, Static("text/plain; charset=utf-8", []byte("alive\n")))
+	serve("/readyz", "200 when every part is well, and which is not", access.Public, Readiness(d.engine).ServeHTTP)
+	serve("/metrics", "Metrics for Prometheus", access.MetricsRead, promhttp.HandlerFor(d.engine.Metrics(), promhttp.HandlerOpts{}).ServeHTTP)
+	return nil
+}
+
+// addMounts adds the other doors.
+func (d *Door) addMounts() error {
+	for _, m := range d.opts.Mounts {
+		if m.Operation != access.Public && access.Rules[m.Operation] == "" {
+			return fmt.Errorf("mount %s %s: operation %q has no rule in access.Rules", m.Method, m.Pattern, m.Operation)
+		}
+		d.route(m.Method, m.Pattern, m.Summary, guard{operation: m.Operation}, bounded(m.Handler))
+	}
+	return nil
+}
+
+// bounded limits the bodies that other doors read.
+func bounded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, schema.MaxBody)
+		h.ServeHTTP(w, r)
+	})
+}
+
+// addIndex comes last: the list is complete by then.
+func (d *Door) addIndex() error {
+	d.route(http.MethodGet, "/{$}", "", guard{operation: access.Public}, Static("text/plain; charset=utf-8", d.index()))
+	return nil
+}
+
+// Static serves a body that does not change.
+func Static(contentType string, body []byte) http.HandlerFunc {
+	tag := etag("", body)
 	return func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("ETag", tag)
+		stripSuffixes(r.Header)
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 	}
 }
@@ -136,20 +238,24 @@ type readiness struct {
 	Checks []runtime.Check `json:"checks"`
 }
 
-func (d *door) ready(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), d.opts.MaxWait)
-	defer cancel()
-	answer, status := readiness{Ready: true, Checks: d.engine.Checks(ctx)}, http.StatusOK
-	for _, c := range answer.Checks {
-		if !c.OK {
-			answer.Ready, status = false, http.StatusServiceUnavailable
+// Readiness answers 200 when every part is well, else 503; in either case with what each part says.
+func Readiness(e interface {
+	Checks(ctx context.Context) []runtime.Check
+}) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer, status := readiness{Ready: true, Checks: e.Checks(r.Context())}, http.StatusOK
+		for _, c := range answer.Checks {
+			if !c.OK {
+				answer.Ready, status = false, http.StatusServiceUnavailable
+			}
 		}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	d.write(w, status, "application/json", answer)
+		w.Header().Set("Cache-Control", "no-store")
+		WriteJSON(w, status, answer)
+	})
 }
 
-// Server is an http.Server with time limits that no slow or idle client can outstay.
+// Server is an http.Server with time limits that no slow or idle client can outstay. What streams lifts the write
+// limit for itself, by an http.ResponseController.
 func Server(addr string, handler http.Handler) *http.Server {
 	return &http.Server{
 		Addr:              addr,

@@ -4,8 +4,10 @@ package main
 import (
 	"github.com/millstream-es/millstream"
 	"github.com/millstream-es/millstream/api/cli"
+	"github.com/millstream-es/millstream/api/graphql"
 	"github.com/millstream-es/millstream/commands"
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/events"
 	"github.com/millstream-es/millstream/gateways"
 	"github.com/millstream-es/millstream/projectors"
@@ -24,5 +26,9 @@ var domain = es.Domain{
 }
 
 func main() {
-	cli.Main(domain, millstream.NATSConf, cli.Quickstart(quickstart...), cli.Demo(demo))
+	cli.Main(domain, millstream.NATSConf, cli.Quickstart(quickstart...), cli.Demo(demo), cli.WithDoor(openGraphQL))
+}
+
+func openGraphQL(e *runtime.Engine, o cli.DoorOptions) (cli.Door, error) {
+	return graphql.New(e, graphql.Options{Dev: o.Dev, TrustedOrigins: o.TrustedOrigins, Logger: o.Logger}), nil
 }

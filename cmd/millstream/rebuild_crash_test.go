@@ -47,7 +47,7 @@ func TestKilledInMidRebuildAndSwapTheReadModelStaysWhole(t *testing.T) {
 	asking, stop := context.WithCancel(t.Context())
 	go func() { asked <- askForOrders(asking, t, nc, orders) }()
 	began := time.Now()
-	if err := runtime.Rebuild(t.Context(), nc, "orders", nil); err != nil {
+	if err := runtime.Rebuild(t.Context(), nc, runtime.ProjectionRequest{Name: "orders", By: "ada"}, nil); err != nil {
 		t.Fatal(err)
 	}
 	whole := time.Since(began)
@@ -56,7 +56,7 @@ func TestKilledInMidRebuildAndSwapTheReadModelStaysWhole(t *testing.T) {
 		begun, ended := make(chan struct{}), make(chan error, 1)
 		var once atomic.Bool
 		go func() {
-			ended <- runtime.Rebuild(rebuilding, nc, "orders", func(string, es.Revision, es.Revision) {
+			ended <- runtime.Rebuild(rebuilding, nc, runtime.ProjectionRequest{Name: "orders", By: "ada"}, func(string, es.Revision, es.Revision) {
 				if !once.Swap(true) {
 					close(begun)
 				}

@@ -25,6 +25,22 @@ type process struct {
 	done        bool
 }
 
+// Cancel lets an operator give up a process, which hears of it before anything else that waits for it. It does nothing
+// and returns false when the process has not begun or is done, or its saga is not Cancellable.
+func (w *World) Cancel(saga, key, reason string) bool {
+	for _, p := range w.processes {
+		if p.saga.Name() != saga || p.key != key || !p.saga.HearsCancelled() || p.transitions == 0 || p.done {
+			continue
+		}
+		p.inbox = append([]trigger{{Recorded: es.Recorded{
+			Event: es.Cancelled{By: "operator", Reason: reason}, ID: "cancelled",
+			Meta: es.Meta{Stream: es.Stream{Category: saga, ID: key}, User: "operator:operator", Correlation: p.cause.Correlation, Time: w.now},
+		}}}, p.inbox...)
+		return true
+	}
+	return false
+}
+
 // trigger is an event or wake-up that waits for its turn.
 type trigger struct {
 	es.Recorded

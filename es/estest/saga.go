@@ -54,6 +54,11 @@ func Woken(name string, options ...Option) es.Recorded {
 	return On(es.Stream{}, es.Woken{Name: name}, options...)
 }
 
+// Cancelled is an operator who wants the process given up.
+func Cancelled(reason string, options ...Option) es.Recorded {
+	return On(es.Stream{}, es.Cancelled{By: "operator", Reason: reason}, options...)
+}
+
 func outcome(stream es.Stream, command es.Command, reply es.Reply, options []Option) es.Recorded {
 	reply.CommandID, reply.Stream = "ms-1", stream.String()
 	return On(stream, es.Outcome{Target: stream, CommandType: command.CommandType(), Reply: reply, Command: command}, options...)
@@ -156,7 +161,7 @@ func (p *Process[S]) route(in es.Recorded) {
 // fromEngine reports whether an input is the engine's own, which is not routed.
 func fromEngine(event es.Event) bool {
 	switch event.(type) {
-	case es.Outcome, es.Woken:
+	case es.Outcome, es.Woken, es.Cancelled:
 		return true
 	}
 	return false

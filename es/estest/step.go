@@ -138,6 +138,9 @@ func (w *World) advance(p *process) {
 			}
 			delete(p.timers, woken.Name)
 		}
+		if _, ok := t.Event.(es.Cancelled); ok && p.done {
+			return // it ended before it could hear
+		}
 		p.cause = t.Recorded
 		w.react(p, []es.Recorded{t.Recorded})
 	}

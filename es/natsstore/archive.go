@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/nats-io/nats.go"
 
 	"github.com/millstream-es/millstream/es"
@@ -42,15 +41,11 @@ func (c Stored) CloudEvents() ([]CloudEvent, error) {
 // Check reports what keeps an archived commit from being restored. Permanent error: it is none, or this program does
 // not know its events.
 func (l *Log) Check(commit []CloudEvent) error {
-	subject, msg, err := restored(commit)
+	m, err := restored(commit)
 	if err != nil {
 		return err
 	}
-	header := nats.Header{}
-	for k, v := range msg.Metadata {
-		header[k] = []string{v}
-	}
-	if _, err := decode(l.codec, subject, header, msg.Payload, 0); err != nil {
+	if _, err := decode(l.codec, m.Subject, parsed(m.Header), m.Data, 0); err != nil {
 		return es.Permanent(err)
 	}
 	return nil
@@ -58,31 +53,32 @@ func (l *Log) Check(commit []CloudEvent) error {
 
 // Restore stores an archived commit as it was: ids, versions, times and all. Errors as Append.
 func (l *Log) Restore(ctx context.Context, commit []CloudEvent, expected es.Revision) (es.Revision, error) {
-	subject, msg, err := restored(commit)
+	m, err := restored(commit)
 	if err != nil {
 		return 0, err
 	}
-	return l.publisher.Append(ctx, subject, msg, expected)
+	return l.publisher.append(ctx, m, expected)
 }
 
 // restored makes the message that a commit was stored as.
-func restored(commit []CloudEvent) (subject string, msg *message.Message, err error) {
+func restored(commit []CloudEvent) (*nats.Msg, error) {
 	if len(commit) == 0 {
-		return "", nil, es.Permanent(fmt.Errorf("a commit holds no events"))
+		return nil, es.Permanent(fmt.Errorf("a commit holds no events"))
 	}
 	stream, err := es.ParseStream(commit[0].Subject)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	envelopes := make([]envelope, len(commit))
 	for i, e := range commit {
 		envelopes[i] = e.envelope
 	}
-	if msg, err = pack(envelopes); err != nil {
-		return "", nil, err
+	m, err := pack(stream, envelopes)
+	if err != nil {
+		return nil, err
 	}
 	if commit[0].Together != "" {
-		msg.Metadata.Set(headerTogether, commit[0].Together)
+		m.Header.Set(headerTogether, commit[0].Together)
 	}
-	return Subject(stream), msg, nil
+	return m, nil
 }

@@ -19,8 +19,8 @@ func TestBatchesAreWrittenAsEncodingJSONDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			e := envelope{EventVersion: rapid.Int().Draw(t, "eventversion"), Version: rapid.Uint64().Draw(t, "version"), Data: data}
-			for _, a := range e.texts() {
-				*a.value = text.Draw(t, a.header)
+			for _, h := range textHeaders {
+				*e.text(h.name) = text.Draw(t, h.name)
 			}
 			return e
 		}), 1, 4).Draw(t, "envelopes")

@@ -48,7 +48,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 		ours += time.Since(start)
-		m := &nats.Msg{Subject: "events.bare." + commit.Stream.ID, Header: header(msg), Data: msg.Payload}
+		m := &nats.Msg{Subject: "events.bare." + commit.Stream.ID, Header: msg.Header, Data: msg.Data}
 		m.Header.Set(ExpectedRevision, "0")
 		start = time.Now()
 		if _, err := nc.RequestMsgWithContext(b.Context(), m); err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/ThreeDotsLabs/watermill/message"
+	wmnats "github.com/ThreeDotsLabs/watermill-nats/v2/pkg/nats"
 	"github.com/nats-io/nats.go"
 
 	"github.com/millstream-es/millstream/es"
@@ -26,6 +26,7 @@ const (
 	eventsPrefix = "events."
 	headerPrefix = "ce-"
 	headerID     = headerPrefix + "id"
+	headerType   = headerPrefix + "type"
 	headerTrace  = "traceparent" // W3C's own name, which tracing tools look for
 )
 
@@ -62,28 +63,54 @@ type envelope struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-// texts pairs the headers of the textual attributes with their values, for both directions.
-func (e *envelope) texts() []attribute {
-	return []attribute{
-		{headerPrefix + "specversion", &e.SpecVersion, true},
-		{headerID, &e.ID, true},
-		{headerPrefix + "source", &e.Source, true},
-		{headerPrefix + "type", &e.Type, true},
-		{headerPrefix + "subject", &e.Subject, true},
-		{headerPrefix + "time", &e.Time, true},
-		{headerPrefix + "datacontenttype", &e.DataContentType, true},
-		{headerPrefix + "correlationid", &e.CorrelationID, false},
-		{headerPrefix + "causationid", &e.CausationID, false},
-		{headerPrefix + "userid", &e.UserID, false},
-		{headerTrace, &e.Traceparent, false},
-		{headerPrefix + "requesthash", &e.RequestHash, false},
-	}
+// textHeaders are those of the textual attributes.
+var textHeaders = [...]struct {
+	name     string
+	required bool
+}{
+	{headerPrefix + "specversion", true},
+	{headerID, true},
+	{headerPrefix + "source", true},
+	{headerType, true},
+	{headerPrefix + "subject", true},
+	{headerPrefix + "time", true},
+	{headerPrefix + "datacontenttype", true},
+	{headerPrefix + "correlationid", false},
+	{headerPrefix + "causationid", false},
+	{headerPrefix + "userid", false},
+	{headerTrace, false},
+	{headerPrefix + "requesthash", false},
 }
 
-type attribute struct {
-	header   string
-	value    *string
-	required bool
+// text is where the value of one of textHeaders stands, nil for any other header.
+func (e *envelope) text(header string) *string {
+	switch header {
+	case headerPrefix + "specversion":
+		return &e.SpecVersion
+	case headerID:
+		return &e.ID
+	case headerPrefix + "source":
+		return &e.Source
+	case headerType:
+		return &e.Type
+	case headerPrefix + "subject":
+		return &e.Subject
+	case headerPrefix + "time":
+		return &e.Time
+	case headerPrefix + "datacontenttype":
+		return &e.DataContentType
+	case headerPrefix + "correlationid":
+		return &e.CorrelationID
+	case headerPrefix + "causationid":
+		return &e.CausationID
+	case headerPrefix + "userid":
+		return &e.UserID
+	case headerTrace:
+		return &e.Traceparent
+	case headerPrefix + "requesthash":
+		return &e.RequestHash
+	}
+	return nil
 }
 
 const (
@@ -92,7 +119,7 @@ const (
 )
 
 // encode makes the one message of a commit. Permanent errors: a commit that could not be read back as it is.
-func encode(codec *schema.Registry, c es.Commit) (*message.Message, error) {
+func encode(codec *schema.Registry, c es.Commit) (*nats.Msg, error) {
 	if err := c.Stream.Validate(); err != nil {
 		return nil, err
 	}
@@ -105,32 +132,47 @@ func encode(codec *schema.Registry, c es.Commit) (*message.Message, error) {
 			return nil, es.Permanent(fmt.Errorf("event %d of a commit to %s: %w", i+1, c.Stream, err))
 		}
 	}
-	return pack(envelopes)
+	return pack(c.Stream, envelopes)
 }
 
-// pack makes one message of a commit's envelopes, one or more.
-func pack(envelopes []envelope) (*message.Message, error) {
-	if len(envelopes) > 1 {
-		body, err := appendBatch(envelopes)
-		if err != nil {
-			return nil, es.Permanent(fmt.Errorf("a commit to %s: %w", envelopes[0].Subject, err))
-		}
-		msg := message.NewMessage(escape(envelopes[0].ID), body)
-		msg.Metadata.Set(contentType, batchType)
-		return msg, nil
-	}
+// pack makes one message of the envelopes of a commit to a stream, one or more. It is what a Watermill publisher makes
+// of a message with the first event's id, the attributes as metadata and the body as payload.
+func pack(s es.Stream, envelopes []envelope) (*nats.Msg, error) {
 	e := &envelopes[0]
-	msg := message.NewMessage(escape(e.ID), message.Payload(e.Data))
-	texts := e.texts()
-	msg.Metadata = make(message.Metadata, len(texts)+3) // with the guard: it need not grow
-	for _, a := range texts {
-		if *a.value != "" {
-			msg.Metadata[a.header] = escape(*a.value)
+	h := headers{make(nats.Header, maxHeaders), make([]string, 0, maxHeaders)}
+	h.set(wmnats.WatermillUUIDHdr, escape(e.ID))
+	m := &nats.Msg{Subject: Subject(s), Header: h.all, Data: e.Data}
+	if len(envelopes) > 1 {
+		var err error
+		if m.Data, err = appendBatch(envelopes); err != nil {
+			return nil, es.Permanent(fmt.Errorf("a commit to %s: %w", s, err))
+		}
+		h.set(contentType, batchType)
+		return m, nil
+	}
+	for _, t := range textHeaders {
+		if value := *e.text(t.name); value != "" {
+			h.set(t.name, escape(value))
 		}
 	}
-	msg.Metadata[headerEventVersion] = strconv.Itoa(e.EventVersion)
-	msg.Metadata[headerVersion] = strconv.FormatUint(e.Version, 10)
-	return msg, nil
+	h.set(headerEventVersion, strconv.Itoa(e.EventVersion))
+	h.set(headerVersion, strconv.FormatUint(e.Version, 10))
+	return m, nil
+}
+
+// maxHeaders is how many headers a commit of one event has at most, with the guard.
+const maxHeaders = 16
+
+// headers are written with one allocation for all values.
+type headers struct {
+	all    nats.Header
+	values []string
+}
+
+func (h *headers) set(name, value string) {
+	h.values = append(h.values, value)
+	n := len(h.values)
+	h.all[name] = h.values[n-1 : n : n]
 }
 
 // seal fills the envelope of a commit's event i.
@@ -155,12 +197,23 @@ func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
 	if err != nil {
 		return err
 	}
+	fill(e, r, data, version)
+	for _, h := range textHeaders {
+		if value := *e.text(h.name); !utf8.ValidString(value) {
+			return fmt.Errorf("attribute %s is not UTF-8: %q", strings.TrimPrefix(h.name, headerPrefix), value)
+		}
+	}
+	return nil
+}
+
+// fill writes an event's envelope.
+func fill(e *envelope, r es.Recorded, data []byte, version int) {
 	*e = envelope{
 		SpecVersion:     specVersion,
 		ID:              r.ID,
-		Source:          source(c.Stream),
+		Source:          source(r.Stream),
 		Type:            r.EventType(),
-		Subject:         c.Stream.String(),
+		Subject:         r.Stream.String(),
 		Time:            r.Time.UTC().Format(time.RFC3339Nano),
 		DataContentType: jsonType,
 		EventVersion:    version,
@@ -172,141 +225,6 @@ func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
 		RequestHash:     r.RequestHash,
 		Data:            data,
 	}
-	for _, a := range e.texts() {
-		if !utf8.ValidString(*a.value) {
-			return fmt.Errorf("attribute %s is not UTF-8: %q", strings.TrimPrefix(a.header, headerPrefix), *a.value)
-		}
-	}
-	return nil
-}
-
-// decode reads a stored commit strictly: whatever encode did not write is an error.
-func decode(codec *schema.Registry, subject string, header nats.Header, data []byte, seq uint64) ([]es.Recorded, error) {
-	stream, err := StreamOf(subject)
-	if err != nil {
-		return nil, err
-	}
-	envelopes, err := open(header, data)
-	if err != nil {
-		return nil, err
-	}
-	recorded := make([]es.Recorded, len(envelopes))
-	var first envelope
-	for i := range envelopes {
-		e := &envelopes[i]
-		if i == 0 {
-			first = *e
-		}
-		commandID, _ := strings.CutSuffix(e.ID, "/"+strconv.Itoa(i+1))
-		switch {
-		case e.SpecVersion != specVersion:
-			err = mismatch("specversion", specVersion, e.SpecVersion)
-		case e.Source != source(stream):
-			err = mismatch("source", source(stream), e.Source)
-		case e.Subject != stream.String():
-			err = mismatch("subject", stream.String(), e.Subject)
-		case e.DataContentType != jsonType:
-			err = mismatch("datacontenttype", jsonType, e.DataContentType)
-		case commandID == "" || e.ID != eventID(commandID, i) || first.ID != eventID(commandID, 0):
-			err = mismatch("id", "<command id>/"+strconv.Itoa(i+1), e.ID)
-		case e.Version == 0 || e.Version != first.Version+uint64(i):
-			err = mismatch("version", strconv.FormatUint(max(1, first.Version+uint64(i)), 10), strconv.FormatUint(e.Version, 10))
-		}
-		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", i+1, err)
-		}
-		at, err := time.Parse(time.RFC3339Nano, e.Time)
-		if err != nil {
-			return nil, fmt.Errorf("event %d: attribute time: %w", i+1, err)
-		}
-		event, err := codec.DecodeEvent(e.Type, e.EventVersion, e.Data)
-		if err != nil {
-			return nil, fmt.Errorf("event %d: %w", i+1, err)
-		}
-		recorded[i] = es.Recorded{
-			Event: event,
-			Meta: es.Meta{
-				Stream:      stream,
-				CommandID:   commandID,
-				User:        e.UserID,
-				Correlation: e.CorrelationID,
-				Causation:   e.CausationID,
-				Traceparent: e.Traceparent,
-				RequestHash: e.RequestHash,
-				Time:        at.UTC(),
-			},
-			ID:       e.ID,
-			Version:  e.Version,
-			Revision: es.Revision(seq),
-		}
-	}
-	return recorded, nil
-}
-
-// open reads the envelopes from either form.
-func open(header nats.Header, data []byte) ([]envelope, error) {
-	form, err := one(header, contentType)
-	if err != nil {
-		return nil, err
-	}
-	switch form {
-	case batchType:
-		var envelopes []envelope
-		if err := json.Unmarshal(data, &envelopes); err != nil {
-			return nil, fmt.Errorf("the body is not a CloudEvents batch: %w", err)
-		}
-		if len(envelopes) == 0 {
-			return nil, errors.New("the CloudEvents batch is empty")
-		}
-		return envelopes, nil
-	case "":
-	default:
-		return nil, mismatch(contentType, batchType+" or none", form)
-	}
-	e := envelope{Data: data}
-	for _, a := range e.texts() {
-		text, err := one(header, a.header)
-		if err != nil {
-			return nil, err
-		}
-		if text == "" && a.required {
-			return nil, fmt.Errorf("header %s is missing", a.header)
-		}
-		if *a.value, err = unescape(text); err != nil {
-			return nil, fmt.Errorf("header %s: %w", a.header, err)
-		}
-	}
-	if e.EventVersion, err = number(header, headerEventVersion, strconv.Atoi); err != nil {
-		return nil, err
-	}
-	e.Version, err = number(header, headerVersion, func(s string) (uint64, error) { return strconv.ParseUint(s, 10, 64) })
-	if err != nil {
-		return nil, err
-	}
-	return []envelope{e}, nil
-}
-
-func one(header nats.Header, name string) (string, error) {
-	switch values := header[name]; len(values) {
-	case 0:
-		return "", nil
-	case 1:
-		return values[0], nil
-	default:
-		return "", fmt.Errorf("header %s stands %d times", name, len(values))
-	}
-}
-
-func number[N int | uint64](header nats.Header, name string, parse func(string) (N, error)) (N, error) {
-	text, err := one(header, name)
-	if err != nil {
-		return 0, err
-	}
-	n, err := parse(text)
-	if err != nil {
-		return 0, fmt.Errorf("header %s: %w", name, err)
-	}
-	return n, nil
 }
 
 func mismatch(attribute, want, found string) error {
@@ -317,6 +235,13 @@ func eventID(commandID string, i int) string { return commandID + "/" + strconv.
 
 // source makes source and id together unique, as CloudEvents asks: one command id may reach two aggregates.
 func source(s es.Stream) string { return "/" + s.String() }
+
+// names reports whether a text is a stream's name behind a prefix.
+func names(text, prefix string, s es.Stream) bool {
+	rest, ok := strings.CutPrefix(text, prefix)
+	category, id, slash := strings.Cut(rest, "/")
+	return ok && slash && category == s.Category && id == s.ID
+}
 
 // escape percent-encodes what CloudEvents does not let stand in a header: anything but printable ASCII, the space,
 // the double quote and the percent sign.
@@ -338,33 +263,4 @@ func escape(s string) string {
 		}
 	}
 	return string(out)
-}
-
-func unescape(s string) (string, error) {
-	if !strings.Contains(s, "%") {
-		if !utf8.ValidString(s) {
-			return "", fmt.Errorf("%q is not UTF-8", s)
-		}
-		return s, nil
-	}
-	out := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] != '%' {
-			out = append(out, s[i])
-			continue
-		}
-		if i+2 >= len(s) {
-			return "", fmt.Errorf("%q ends within a %%XX", s)
-		}
-		b, err := strconv.ParseUint(s[i+1:i+3], 16, 8)
-		if err != nil {
-			return "", fmt.Errorf("%q holds a %%%s", s, s[i+1:i+3])
-		}
-		out = append(out, byte(b))
-		i += 2
-	}
-	if !utf8.Valid(out) {
-		return "", fmt.Errorf("%q is not UTF-8", s)
-	}
-	return string(out), nil
 }

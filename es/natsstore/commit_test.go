@@ -2,24 +2,19 @@ package natsstore
 
 import (
 	"errors"
+	"maps"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 
 	"github.com/millstream-es/millstream/es"
 )
 
-func header(m *message.Message) nats.Header {
-	h := nats.Header{}
-	for k, v := range m.Metadata {
-		h.Set(k, v)
-	}
-	return h
-}
+// header copies a message's headers, for a test to change.
+func header(m *nats.Msg) nats.Header { return maps.Clone(m.Header) }
 
 func TestCommitComesBackAsItWas(t *testing.T) {
 	t.Parallel()
@@ -40,12 +35,13 @@ func TestCommitComesBackAsItWas(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			for k, v := range msg.Metadata {
+			for k := range msg.Header {
+				v := msg.Header.Get(k)
 				if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' && k != contentType || r > '~' }) {
 					t.Errorf("header %s: %q", k, v)
 				}
 			}
-			got, err := decode(codec, Subject(Front), header(msg), msg.Payload, 42)
+			got, err := decode(codec, Subject(Front), parsed(header(msg)), msg.Data, 42)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -65,22 +61,23 @@ func TestCommitReadsWellOnTheWire(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := message.Metadata{
-		"ce-specversion": "1.0", "ce-id": "c-1/1", "ce-source": "/door/front", "ce-type": "Opened", "ce-subject": "door/front",
-		"ce-time": "2026-01-31T12:00:01.000000001Z", "ce-datacontenttype": "application/json", "ce-eventversion": "1", "ce-version": "1",
-		"ce-correlationid": "r", "ce-causationid": "x/1", "ce-userid": "ada", "traceparent": "00-a-b-01", "ce-requesthash": "abc",
+	want := nats.Header{
+		"_watermill_message_uuid": {"c-1/1"},
+		"ce-specversion":          {"1.0"}, "ce-id": {"c-1/1"}, "ce-source": {"/door/front"}, "ce-type": {"Opened"}, "ce-subject": {"door/front"},
+		"ce-time": {"2026-01-31T12:00:01.000000001Z"}, "ce-datacontenttype": {"application/json"}, "ce-eventversion": {"1"}, "ce-version": {"1"},
+		"ce-correlationid": {"r"}, "ce-causationid": {"x/1"}, "ce-userid": {"ada"}, "traceparent": {"00-a-b-01"}, "ce-requesthash": {"abc"},
 	}
-	if diff := cmp.Diff(want, msg.Metadata); diff != "" || string(msg.Payload) != `{"by":"ada"}` {
-		t.Errorf("%s%s", msg.Payload, diff)
+	if diff := cmp.Diff(want, msg.Header); diff != "" || string(msg.Data) != `{"by":"ada"}` {
+		t.Errorf("%s%s", msg.Data, diff)
 	}
 	if msg, err = encode(Codec(t), CommitOf(Front, 1, 0, Opened{By: "ada"}, Closed{})); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(message.Metadata{"content-type": "application/cloudevents-batch+json"}, msg.Metadata); diff != "" {
+	if diff := cmp.Diff(nats.Header{"_watermill_message_uuid": {"c-1/1"}, "content-type": {"application/cloudevents-batch+json"}}, msg.Header); diff != "" {
 		t.Error(diff)
 	}
-	if !strings.HasPrefix(string(msg.Payload), `[{"specversion":"1.0","id":"c-1/1","source":"/door/front","type":"Opened","subject":"door/front",`) {
-		t.Errorf("%s", msg.Payload)
+	if !strings.HasPrefix(string(msg.Data), `[{"specversion":"1.0","id":"c-1/1","source":"/door/front","type":"Opened","subject":"door/front",`) {
+		t.Errorf("%s", msg.Data)
 	}
 }
 
@@ -124,7 +121,7 @@ func TestWhatIsNoCommitIsNotRead(t *testing.T) {
 	}
 	same := func(h nats.Header) nats.Header { return h }
 	replace := func(old, new string) []byte {
-		return []byte(strings.Replace(string(batch.Payload), old, new, 1))
+		return []byte(strings.Replace(string(batch.Data), old, new, 1))
 	}
 	for name, c := range map[string]struct {
 		subject string
@@ -132,27 +129,27 @@ func TestWhatIsNoCommitIsNotRead(t *testing.T) {
 		data    []byte
 	}{
 		"a plain message":           {Subject(Front), nil, []byte(`{}`)},
-		"a foreign subject":         {"orders.door.front", header(single), single.Payload},
-		"a subject of four tokens":  {"events.door.front.x", header(single), single.Payload},
-		"another stream's event":    {"events.door.back", header(single), single.Payload},
-		"a double header":           {Subject(Front), func() nats.Header { h := header(single); h.Add("ce-id", "c-1/1"); return h }(), single.Payload},
-		"another spec":              {Subject(Front), set("ce-specversion", "0.3")(header(single)), single.Payload},
-		"a wrong id":                {Subject(Front), set("ce-id", "c-1/2")(header(single)), single.Payload},
-		"an id without a command":   {Subject(Front), set("ce-id", "/1")(header(single)), single.Payload},
-		"version 0":                 {Subject(Front), set("ce-version", "0")(header(single)), single.Payload},
-		"version -1":                {Subject(Front), set("ce-version", "-1")(header(single)), single.Payload},
-		"an unknown type":           {Subject(Front), set("ce-type", "Painted")(header(single)), single.Payload},
-		"a version of the future":   {Subject(Front), set("ce-eventversion", "2")(header(single)), single.Payload},
-		"a wrong time":              {Subject(Front), set("ce-time", "yesterday")(header(single)), single.Payload},
-		"a cut escape":              {Subject(Front), set("ce-userid", "a%2")(header(single)), single.Payload},
-		"a wrong escape":            {Subject(Front), set("ce-userid", "a%zz")(header(single)), single.Payload},
-		"an escape that is no text": {Subject(Front), set("ce-userid", "%ff")(header(single)), single.Payload},
+		"a foreign subject":         {"orders.door.front", header(single), single.Data},
+		"a subject of four tokens":  {"events.door.front.x", header(single), single.Data},
+		"another stream's event":    {"events.door.back", header(single), single.Data},
+		"a double header":           {Subject(Front), func() nats.Header { h := header(single); h.Add("ce-id", "c-1/1"); return h }(), single.Data},
+		"another spec":              {Subject(Front), set("ce-specversion", "0.3")(header(single)), single.Data},
+		"a wrong id":                {Subject(Front), set("ce-id", "c-1/2")(header(single)), single.Data},
+		"an id without a command":   {Subject(Front), set("ce-id", "/1")(header(single)), single.Data},
+		"version 0":                 {Subject(Front), set("ce-version", "0")(header(single)), single.Data},
+		"version -1":                {Subject(Front), set("ce-version", "-1")(header(single)), single.Data},
+		"an unknown type":           {Subject(Front), set("ce-type", "Painted")(header(single)), single.Data},
+		"a version of the future":   {Subject(Front), set("ce-eventversion", "2")(header(single)), single.Data},
+		"a wrong time":              {Subject(Front), set("ce-time", "yesterday")(header(single)), single.Data},
+		"a cut escape":              {Subject(Front), set("ce-userid", "a%2")(header(single)), single.Data},
+		"a wrong escape":            {Subject(Front), set("ce-userid", "a%zz")(header(single)), single.Data},
+		"an escape that is no text": {Subject(Front), set("ce-userid", "%ff")(header(single)), single.Data},
 		"a body that does not fit":  {Subject(Front), same(header(single)), []byte(`{"by":1}`)},
 		"no JSON":                   {Subject(Front), same(header(single)), []byte(`{`)},
-		"another content type":      {Subject(Front), set("content-type", "application/cloudevents+json")(header(batch)), batch.Payload},
+		"another content type":      {Subject(Front), set("content-type", "application/cloudevents+json")(header(batch)), batch.Data},
 		"an empty batch":            {Subject(Front), header(batch), []byte(`[]`)},
 		"a batch that is none":      {Subject(Front), header(batch), []byte(`{}`)},
-		"a cut batch":               {Subject(Front), header(batch), batch.Payload[:len(batch.Payload)-1]},
+		"a cut batch":               {Subject(Front), header(batch), batch.Data[:len(batch.Data)-1]},
 		"a batch with a gap":        {Subject(Front), header(batch), replace(`"version":2`, `"version":3`)},
 		"a batch of two commands":   {Subject(Front), header(batch), replace(`"id":"c-1/2"`, `"id":"c-2/2"`)},
 		"a batch of two streams":    {Subject(Front), header(batch), replace(`"source":"/door/front"`, `"source":"/door/back"`)},
@@ -175,7 +172,7 @@ func FuzzDecode(f *testing.F) {
 			f.Fatal(err)
 		}
 		h := header(m)
-		f.Add(h.Get(contentType), h.Get("ce-id"), h.Get("ce-type"), h.Get("ce-time"), h.Get("ce-userid"), h.Get("ce-version"), []byte(m.Payload))
+		f.Add(h.Get(contentType), h.Get("ce-id"), h.Get("ce-type"), h.Get("ce-time"), h.Get("ce-userid"), h.Get("ce-version"), m.Data)
 	}
 	log := &Log{codec: codec}
 	f.Fuzz(func(t *testing.T, form, id, typ, at, user, version string, data []byte) {
@@ -198,7 +195,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		again, err := log.Decode(Subject(Front), header(m), m.Payload, 42)
+		again, err := log.Decode(Subject(Front), header(m), m.Data, 42)
 		if diff := cmp.Diff(events, again); err != nil || diff != "" {
 			t.Fatal(err, diff)
 		}

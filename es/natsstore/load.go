@@ -2,7 +2,6 @@ package natsstore
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -68,80 +67,135 @@ type history struct {
 	past    bool   // a bound is reached: nothing more is wanted
 }
 
-// load asks the leader how far the history goes and, at the same time, a replica for its first page.
+// load asks a replica for its first page and, at the same time, the leader how far the history goes.
 func (h *history) load(ctx context.Context, s es.Stream) error {
-	leader, err := h.log.askLast(s)
-	if err != nil {
-		return err
-	}
-	defer leader.cancel()
 	// The first page begins with the commit at Range.After itself, whose version tells what must follow it.
 	first, err := h.log.askPage(ctx, h.subject, max(h.at, 1))
 	if err != nil {
 		return err
 	}
 	defer first.cancel()
-	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
-	last, err := h.log.lastAnswer(attempt, leader)
-	cancel()
+	if h.bounds.MayLag {
+		return h.asShown(ctx, s, first)
+	}
+	leader, err := h.log.askLast(s)
 	if err != nil {
-		if !errors.Is(err, es.ErrTransient) {
-			return err
-		}
-		if last, err = h.log.Last(ctx, s); err != nil {
-			return err
-		}
+		return err
 	}
-	if last == 0 || uint64(last) < h.at {
-		return nil
-	}
-	lagging := h.fromReplica(ctx, first, uint64(last))
+	defer leader.cancel()
+	more, lagging := h.page(ctx, first)
 	if errors.Is(lagging, es.ErrPermanent) {
 		return lagging
 	}
-	if err := h.fromLeader(ctx, uint64(last)); err != nil {
-		return errors.Join(err, lagging)
+	last, err := h.newest(ctx, s, leader)
+	if err != nil {
+		return err
 	}
-	return nil
+	if last == 0 || uint64(last) < uint64(h.bounds.After) {
+		h.read = es.History{}
+		return nil
+	}
+	return h.upTo(ctx, uint64(last), more, lagging)
 }
 
-// fromReplica reads up to a sequence, or as far as whichever replica answers can show.
-func (h *history) fromReplica(ctx context.Context, p *page, last uint64) error {
+// asShown reads what a replica shows, and has only what that cannot prove read from the leader.
+func (h *history) asShown(ctx context.Context, s es.Stream, p *page) error {
 	for {
-		messages, err := p.wait(ctx)
-		if err != nil {
-			return err
+		more, lagging := h.page(ctx, p)
+		if lagging != nil {
+			if errors.Is(lagging, es.ErrPermanent) {
+				return lagging
+			}
+			last, err := h.log.Last(ctx, s)
+			if err != nil {
+				return errors.Join(err, lagging)
+			}
+			return h.upTo(ctx, uint64(last), false, lagging)
 		}
-		found, more, unproven := verify(h.subject, p.from-1, messages)
-		if p.from == uint64(h.bounds.After) {
-			if err := h.anchor(ctx, found); err != nil {
+		if h.version == 0 && h.bounds.After > 0 {
+			if err := h.anchor(ctx, nil); err != nil {
 				return err
 			}
 		}
-		for _, m := range found {
-			if h.past || m.seq <= h.at {
-				continue
-			}
-			if err := h.add(m); err != nil {
-				return err
-			}
+		if !more || h.past {
+			return nil
 		}
-		if unproven != nil || !more || h.past || h.at >= last {
-			return unproven
-		}
+		var err error
 		if p, err = h.log.askPage(ctx, h.subject, h.at+1); err != nil {
 			return err
 		}
 	}
 }
 
-// anchor learns the version that stands before the first commit to read: from the page when it begins with the
-// commit at Range.After, else from the leader, since a replica's word on what comes first would prove nothing.
-func (h *history) anchor(ctx context.Context, found []stored) error {
-	var first *stored
-	if len(found) > 0 && found[0].seq == h.at {
-		first = &found[0]
-	} else {
+// newest waits for the leader's answer, and asks once more when none comes.
+func (h *history) newest(ctx context.Context, s es.Stream, leader *call) (es.Revision, error) {
+	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	last, err := h.log.lastAnswer(attempt, leader)
+	if errors.Is(err, es.ErrTransient) {
+		return h.log.Last(ctx, s)
+	}
+	return last, err
+}
+
+// upTo reads up to a sequence: while a replica has more, page by page from whichever answers, then from the leader.
+// lagging says why what a replica showed so far proves nothing further.
+func (h *history) upTo(ctx context.Context, last uint64, more bool, lagging error) error {
+	for lagging == nil && more && !h.past && h.at < last {
+		p, err := h.log.askPage(ctx, h.subject, h.at+1)
+		if err != nil {
+			return err
+		}
+		if more, lagging = h.page(ctx, p); errors.Is(lagging, es.ErrPermanent) {
+			return lagging
+		}
+	}
+	if err := h.fromLeader(ctx, last); err != nil {
+		return errors.Join(err, lagging)
+	}
+	return nil
+}
+
+// page takes a page in while it comes, as far as it proves itself; more says that whoever sent it has more.
+func (h *history) page(ctx context.Context, p *page) (more bool, err error) {
+	defer p.cancel()
+	attempt, cancel := context.WithTimeout(ctx, attemptTimeout)
+	defer cancel()
+	proof := chain{filter: h.subject, after: p.from - 1}
+	for {
+		m, err := p.next(attempt)
+		if err != nil {
+			return false, es.Transient(fmt.Errorf("%s: no answer: %w", directGet, err))
+		}
+		if isStatus(m) {
+			return proof.end(m)
+		}
+		found, err := proof.next(m)
+		if err != nil {
+			return false, err
+		}
+		if h.version == 0 && h.bounds.After > 0 {
+			if err := h.anchor(ctx, &found); err != nil {
+				return false, err
+			}
+		}
+		if h.past || found.seq <= h.at {
+			continue
+		}
+		if h.read.Events == nil {
+			pending, _ := parseSequence(m.Header, headerPending) // a hint at best
+			h.read.Events = make([]es.Recorded, 0, min(pending+1, pageMessages))
+		}
+		if err := h.add(found); err != nil {
+			return false, err
+		}
+	}
+}
+
+// anchor learns the version that stands before the first commit to read: from what a replica showed first when that is
+// the commit at Range.After, else from the leader, since a replica's word on what comes first would prove nothing.
+func (h *history) anchor(ctx context.Context, first *stored) error {
+	if first == nil || first.seq != h.at {
 		var err error
 		if first, err = h.log.get(ctx, request{Seq: h.at, NextFor: h.subject}); err != nil || first == nil {
 			return err
@@ -217,16 +271,18 @@ type page struct {
 }
 
 func (l *Log) askPage(ctx context.Context, subject string, from uint64) (*page, error) {
-	body, err := json.Marshal(request{Seq: from, NextFor: subject, Batch: pageMessages, MaxBytes: pageBytes})
-	if err != nil {
-		return nil, es.Permanent(err)
-	}
+	body := fmt.Appendf(nil, `{"seq":%d,"next_by_subj":"%s","batch":%d,"max_bytes":%d}`, from, subject, pageMessages, pageBytes)
+	return l.askIn(ctx, l.pages, body, from)
+}
+
+// askIn asks for a page when one of a number of places is free.
+func (l *Log) askIn(ctx context.Context, places chan struct{}, body []byte, from uint64) (*page, error) {
 	select {
-	case l.pages <- struct{}{}:
+	case places <- struct{}{}:
 	case <-ctx.Done():
 		return nil, es.Transient(ctx.Err())
 	}
-	done := sync.OnceFunc(func() { <-l.pages })
+	done := sync.OnceFunc(func() { <-places })
 	c, err := l.in.ask(directGet, body, false)
 	if err != nil {
 		done()
@@ -253,44 +309,60 @@ func (p *page) cancel() {
 	p.done()
 }
 
-// verify checks one page, as it came, of a subject's messages after a sequence. It returns those that are proven to
-// follow without a hole (they count even beside an error) and whether the server has more.
-func verify(subject string, after uint64, messages []*nats.Msg) (found []stored, more bool, err error) {
+// chain checks the messages of one page, as they come: those under a filter after a sequence, without a hole.
+type chain struct {
+	filter string
+	after  uint64
+	last   uint64 // the sequence of the last that was proven; 0: none was
+}
+
+// next returns the message when it is proven to follow the last.
+func (c *chain) next(m *nats.Msg) (stored, error) {
+	subject := m.Header.Get(headerSubject)
+	if !covers(c.filter, subject) {
+		return stored{}, es.Transient(fmt.Errorf("asked for %s, found %s", c.filter, subject))
+	}
+	seq, err := parseSequence(m.Header, headerSeq)
+	if err != nil {
+		return stored{}, es.Transient(err)
+	}
+	previous, err := parseSequence(m.Header, headerLastSeq)
+	if err != nil {
+		return stored{}, es.Transient(err)
+	}
+	if previous != c.last || seq <= max(c.after, c.last) {
+		return stored{}, es.Transient(fmt.Errorf("%s: revision %d says it follows %d, but came after %d", c.filter, seq, previous, max(c.after, c.last)))
+	}
+	c.last = seq
+	m.Subject = subject
+	return stored{Msg: m, seq: seq}, nil
+}
+
+// verify checks a page that came whole. It returns what is proven to follow without a hole (it counts even beside an
+// error) and whether the server has more.
+func verify(filter string, after uint64, messages []*nats.Msg) (found []stored, more bool, err error) {
+	proof := chain{filter: filter, after: after}
 	for i, m := range messages {
 		if isStatus(m) {
 			if i != len(messages)-1 {
 				return found, false, es.Transient(fmt.Errorf("a status came before the last message of a page"))
 			}
-			more, err = endOfPage(m, found)
+			more, err = proof.end(m)
 			return found, more, err
 		}
-		if name := m.Header.Get(headerSubject); name != subject {
-			return found, false, es.Transient(fmt.Errorf("asked for %s, found %s", subject, name))
-		}
-		seq, err := parseSequence(m.Header, headerSeq)
+		s, err := proof.next(m)
 		if err != nil {
-			return found, false, es.Transient(err)
+			return found, false, err
 		}
-		previous, err := parseSequence(m.Header, headerLastSeq)
-		if err != nil {
-			return found, false, es.Transient(err)
-		}
-		var want uint64 // the first of a page names none before it
-		if len(found) > 0 {
-			want = found[len(found)-1].seq
-		}
-		if previous != want || seq <= max(after, want) {
-			return found, false, es.Transient(fmt.Errorf("%s: revision %d says it follows %d, but came after %d", subject, seq, previous, max(after, want)))
-		}
-		found = append(found, stored{Msg: &nats.Msg{Subject: subject, Header: m.Header, Data: m.Data}, seq: seq})
+		found = append(found, s)
 	}
-	return found, false, es.Transient(fmt.Errorf("%s: a page of %d messages has no end", subject, len(messages)))
+	return found, false, es.Transient(fmt.Errorf("%s: a page of %d messages has no end", filter, len(messages)))
 }
 
-// endOfPage reads the status that ends a page.
-func endOfPage(m *nats.Msg, found []stored) (more bool, err error) {
+// end reads the status that ends a page.
+func (c *chain) end(m *nats.Msg) (more bool, err error) {
 	switch status := m.Header.Get("Status"); {
-	case status == "404" && len(found) == 0:
+	case status == "404" && c.last == 0:
 		return false, nil
 	case status == "204":
 		last, err := parseSequence(m.Header, headerLastSeq)
@@ -301,14 +373,10 @@ func endOfPage(m *nats.Msg, found []stored) (more bool, err error) {
 		if err != nil {
 			return false, es.Transient(err)
 		}
-		var want uint64
-		if len(found) > 0 {
-			want = found[len(found)-1].seq
+		if last != c.last {
+			return false, es.Transient(fmt.Errorf("a page ends with revision %d, but %d was the last to come", last, c.last))
 		}
-		if last != want {
-			return false, es.Transient(fmt.Errorf("a page ends with revision %d, but %d was the last to come", last, want))
-		}
-		return pending > 0 && len(found) > 0, nil
+		return pending > 0 && last > 0, nil
 	case status == "408" || status == "412" || status == "413":
 		return false, es.Permanent(fmt.Errorf("%s refuses the request: %s %s", directGet, status, m.Header.Get("Description")))
 	default:

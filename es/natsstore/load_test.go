@@ -85,7 +85,7 @@ func TestVersionGapIsNotTakenIn(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return stored{&nats.Msg{Subject: front, Header: header(m), Data: m.Payload}, 10 * version}
+		return stored{&nats.Msg{Subject: front, Header: m.Header, Data: m.Data}, 10 * version}
 	}
 	for _, test := range []struct {
 		name   string
@@ -217,10 +217,27 @@ func TestLoadGoesToTheLeaderForWhatAReplicaDoesNotShow(t *testing.T) {
 	} {
 		answer = replica
 		t.Run(name, whole)
+		t.Run(name+", and may", func(t *testing.T) {
+			h, err := log.Load(t.Context(), Front, es.Range{MayLag: true})
+			want := 5
+			switch name {
+			case "it knows nothing yet":
+				want = 0
+			case "it lags":
+				want = 3
+			}
+			if err != nil || len(h.Events) != want {
+				t.Errorf("%d events, want %d (%v)", len(h.Events), want, err)
+			}
+			// Who has a state asks for what follows it: the place is known to the leader in any case.
+			if h, err = log.Load(t.Context(), Front, es.Range{After: revisions[3], MayLag: true}); err != nil || h.Before.Revision != revisions[3] {
+				t.Errorf("found %+v before (%v)", h.Before, err)
+			}
+		})
 	}
 	log.in.mu.Lock()
 	defer log.in.mu.Unlock()
-	if n, pages := len(log.in.calls), len(log.pages); n > 0 || pages > 0 {
+	if n, pages := log.in.taken, len(log.pages); n > 0 || pages > 0 {
 		t.Errorf("%d requests and %d pages were left behind", n, pages)
 	}
 }

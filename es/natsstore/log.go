@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"strconv"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type Log struct {
 	publisher *Publisher
 	in        *inbox
 	pages     chan struct{} // pages under way; the server has no flow control for them
+	ranges    chan struct{} // likewise, of ranges
 
 	unsynced   bool        // see Unsynced
 	replicated atomic.Bool // EVENTS was seen to have several replicas
@@ -42,7 +44,7 @@ func NewLog(nc *nats.Conn, codec *schema.Registry, options ...func(*Log)) (*Log,
 	if err != nil {
 		return nil, es.Transient(fmt.Errorf("subscribe to answers: %w", err))
 	}
-	l := &Log{codec: codec, publisher: NewPublisher(nc), in: in, pages: make(chan struct{}, maxPages)}
+	l := &Log{codec: codec, publisher: NewPublisher(nc), in: in, pages: make(chan struct{}, maxPages), ranges: make(chan struct{}, maxRanges)}
 	for _, option := range options {
 		option(l)
 	}
@@ -51,17 +53,21 @@ func NewLog(nc *nats.Conn, codec *schema.Registry, options ...func(*Log)) (*Log,
 
 // Append stores a commit as one message, so whole or not at all. See es.Log.
 func (l *Log) Append(ctx context.Context, c es.Commit) (es.Revision, error) {
-	msg, err := encode(l.codec, c)
+	m, err := encode(l.codec, c)
 	if err != nil {
 		return 0, err
 	}
-	return l.publisher.Append(ctx, Subject(c.Stream), msg, c.Expected)
+	return l.publisher.append(ctx, m, c.Expected)
 }
 
 // Decode reads a stored commit. Permanent error, naming subject and revision: it is not one that the engine wrote,
 // or one that this program is too old for.
 func (l *Log) Decode(subject string, header nats.Header, data []byte, seq uint64) ([]es.Recorded, error) {
-	events, err := decode(l.codec, subject, header, data, seq)
+	return l.decode(l.codec, subject, parsed(header), data, seq)
+}
+
+func (l *Log) decode(codec decoder, subject string, headers iter.Seq2[string, string], data []byte, seq uint64) ([]es.Recorded, error) {
+	events, err := decode(codec, subject, headers, data, seq)
 	if err != nil {
 		return nil, es.Permanent(fmt.Errorf("%s at revision %d does not read as a commit: %w", subject, seq, err))
 	}
@@ -244,4 +250,15 @@ func parseSequence(header nats.Header, name string) (uint64, error) {
 		return 0, fmt.Errorf("header %s: %w", name, err)
 	}
 	return n, nil
+}
+
+func one(header nats.Header, name string) (string, error) {
+	switch values := header[name]; len(values) {
+	case 0:
+		return "", nil
+	case 1:
+		return values[0], nil
+	default:
+		return "", fmt.Errorf("header %s stands %d times", name, len(values))
+	}
 }

@@ -1,6 +1,7 @@
 package natsstore
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -61,6 +62,12 @@ func (p *Publisher) Append(ctx context.Context, topic string, msg *message.Messa
 	return p.publish(ctx, topic, msg)
 }
 
+// append is Append of a message as the server gets it.
+func (p *Publisher) append(ctx context.Context, m *nats.Msg, expected es.Revision) (es.Revision, error) {
+	m.Header[ExpectedRevision] = []string{strconv.FormatUint(uint64(expected), 10)}
+	return p.send(ctx, m)
+}
+
 // Close refuses further messages. Nothing is buffered, so nothing is lost.
 func (p *Publisher) Close() error {
 	p.closed.Store(true)
@@ -68,9 +75,6 @@ func (p *Publisher) Close() error {
 }
 
 func (p *Publisher) publish(ctx context.Context, topic string, msg *message.Message) (es.Revision, error) {
-	if p.closed.Load() {
-		return 0, es.Permanent(errors.New("the publisher is closed"))
-	}
 	if topic == "" || strings.ContainsAny(topic, "*> \t\r\n") {
 		return 0, es.Permanent(fmt.Errorf("topic %q must be a literal subject", topic))
 	}
@@ -78,19 +82,25 @@ func (p *Publisher) publish(ctx context.Context, topic string, msg *message.Mess
 	if err != nil {
 		return 0, es.Permanent(fmt.Errorf("%s: %w", topic, err))
 	}
+	return p.send(ctx, m)
+}
+
+// send has a message stored.
+func (p *Publisher) send(ctx context.Context, m *nats.Msg) (es.Revision, error) {
+	if p.closed.Load() {
+		return 0, es.Permanent(errors.New("the publisher is closed"))
+	}
 	if err := ctx.Err(); err != nil {
-		return 0, es.Transient(fmt.Errorf("%s: not sent: %w", topic, err))
+		return 0, es.Transient(fmt.Errorf("%s: not sent: %w", m.Subject, err))
 	}
 	in, err := p.answers()
 	if err != nil {
 		return 0, unacknowledged(p.nc, m, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, ackTimeout)
-	defer cancel()
 	var pause backoff
-	for {
-		ack, err := in.request(ctx, m)
-		if errors.Is(err, nats.ErrNoResponders) && pause.wait(ctx) == nil {
+	for end := time.Now().Add(ackTimeout); ; {
+		ack, err := in.request(ctx, m, time.Until(end))
+		if errors.Is(err, nats.ErrNoResponders) && time.Now().Before(end) && pause.wait(ctx) == nil {
 			continue // nobody took it: a leader is being elected
 		}
 		if err != nil {
@@ -129,6 +139,9 @@ func unacknowledged(nc *nats.Conn, m *nats.Msg, err error) error {
 
 // revision reads an acknowledgement.
 func revision(m *nats.Msg, data []byte) (es.Revision, error) {
+	if seq, ok := plain(data); ok {
+		return seq, nil
+	}
 	var ack struct {
 		Stream string      `json:"stream"`
 		Seq    es.Revision `json:"seq"`
@@ -147,4 +160,17 @@ func revision(m *nats.Msg, data []byte) (es.Revision, error) {
 		return 0, fmt.Errorf("%w: %s: the acknowledgement is not JetStream's: %q", es.ErrUnknownOutcome, m.Subject, data)
 	}
 	return ack.Seq, nil
+}
+
+// plain reads the acknowledgement that a server writes most, {"stream":"EVENTS","seq":7}, at a tenth of the cost; what
+// says more is left to encoding/json.
+func plain(data []byte) (es.Revision, bool) {
+	rest, ok := bytes.CutPrefix(data, []byte(`{"stream":"`))
+	stream, rest, found := bytes.Cut(rest, []byte(`","seq":`))
+	digits, end := bytes.CutSuffix(rest, []byte("}"))
+	if !ok || !found || !end || len(stream) == 0 || bytes.ContainsAny(stream, `"\\`) {
+		return 0, false
+	}
+	seq, err := strconv.ParseUint(string(digits), 10, 64)
+	return es.Revision(seq), err == nil && seq > 0
 }

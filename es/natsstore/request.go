@@ -85,66 +85,84 @@ func (b *backoff) wait(ctx context.Context) error {
 	}
 }
 
-// inbox receives the answers of many requests on one subscription, so that a request costs neither a subscription
-// nor a goroutine, and one that is given up leaves nothing behind.
+// inbox makes requests, each at a place of its own. Places are used again.
 type inbox struct {
 	nc     *nats.Conn
 	prefix string
 	mu     sync.Mutex
-	last   uint64
-	calls  map[string]*call
+	made   uint64 // places ever
+	taken  int    // by requests under way
+	free   [2][]*place
 }
 
-// call is one request under way.
+// place is a subscription that hears the answers to one request at a time. The connection's reader hands them over
+// itself: a goroutine between it and who waits would cost as much as the server's part in a small request.
+type place struct {
+	answers chan *nats.Msg
+	closed  chan struct{} // the subscription is, with its connection
+	prefix  string
+	sub     *nats.Subscription
+	asked   uint64
+	timer   *time.Timer // of requests with a limit, which a context of their own would cost more
+}
+
+// A place has room for what may come before anyone looks: the one answer, beside some that came too late for earlier
+// requests, or a page and its end.
+const (
+	singleAnswers = 8
+	pageAnswers   = pageMessages + singleAnswers
+)
+
+// call is one request under way. It belongs to one goroutine, which waits for its end or cancels it.
 type call struct {
-	in       *inbox
-	token    string
-	single   bool
-	messages []*nats.Msg // written by the subscription's goroutine until done is closed, read afterwards
-	err      error       // likewise: why no answer will come
-	done     chan struct{}
+	*place
+	in     *inbox
+	reply  string // the subject of its answers, and of no other's
+	single bool
+	over   bool
 }
 
 func newInbox(nc *nats.Conn) (*inbox, error) {
-	in := &inbox{nc: nc, prefix: nc.NewInbox() + ".", calls: map[string]*call{}}
-	sub, err := nc.Subscribe(in.prefix+"*", in.receive)
-	if err != nil {
+	if nc.IsClosed() {
+		return nil, nats.ErrConnectionClosed
+	}
+	return &inbox{nc: nc, prefix: nc.NewInbox() + "."}, nil
+}
+
+// kind is the index of free for requests with one answer or with a page of them.
+func kind(single bool) int {
+	if single {
+		return 0
+	}
+	return 1
+}
+
+func (in *inbox) take(single bool) (*place, error) {
+	k := kind(single)
+	in.mu.Lock()
+	if n := len(in.free[k]); n > 0 {
+		p := in.free[k][n-1]
+		in.free[k] = in.free[k][:n-1]
+		in.taken++
+		in.mu.Unlock()
+		return p, nil
+	}
+	in.made++
+	p := &place{prefix: in.prefix + strconv.FormatUint(in.made, 36) + ".", closed: make(chan struct{})}
+	in.mu.Unlock()
+	p.answers = make(chan *nats.Msg, [...]int{singleAnswers, pageAnswers}[k])
+	var err error
+	if p.sub, err = in.nc.ChanSubscribe(p.prefix+"*", p.answers); err != nil {
 		return nil, err
 	}
-	sub.SetClosedHandler(func(string) { in.fail(nats.ErrConnectionClosed) })
-	// The receiver never blocks, and what it holds is bounded by the size of a page and the number of readers.
-	return in, sub.SetPendingLimits(-1, -1)
-}
-
-func (in *inbox) receive(m *nats.Msg) {
-	token := m.Subject[len(in.prefix):]
+	p.sub.SetClosedHandler(func(string) { close(p.closed) })
+	if in.nc.IsClosed() { // perhaps before there was a handler
+		return nil, nats.ErrConnectionClosed
+	}
 	in.mu.Lock()
-	c := in.calls[token]
-	if c == nil {
-		in.mu.Unlock()
-		return
-	}
-	end := c.single || isStatus(m)
-	if end {
-		delete(in.calls, token)
-	}
+	in.taken++
 	in.mu.Unlock()
-	c.messages = append(c.messages, m)
-	if end {
-		close(c.done)
-	}
-}
-
-// fail ends every request under way: the subscription's goroutine calls it last.
-func (in *inbox) fail(why error) {
-	in.mu.Lock()
-	calls := in.calls
-	in.calls = map[string]*call{}
-	in.mu.Unlock()
-	for _, c := range calls {
-		c.err = why
-		close(c.done)
-	}
+	return p, nil
 }
 
 // ask sends a request. One answer ends it when single is set, else an answer with a status.
@@ -158,62 +176,111 @@ func (in *inbox) ask(subject string, body []byte, single bool) (*call, error) {
 
 // send is ask for a whole message, whose reply subject it sets; the error is nats.go's own.
 func (in *inbox) send(m *nats.Msg, single bool) (*call, error) {
-	in.mu.Lock()
-	in.last++
-	c := &call{in: in, token: strconv.FormatUint(in.last, 36), single: single, done: make(chan struct{})}
-	in.calls[c.token] = c
-	in.mu.Unlock()
-	m.Reply = in.prefix + c.token
+	p, err := in.take(single)
+	if err != nil {
+		return nil, err
+	}
+	p.asked++
+	c := &call{place: p, in: in, reply: p.prefix + strconv.FormatUint(p.asked, 36), single: single}
+	m.Reply = c.reply
 	if err := in.nc.PublishMsg(m); err != nil {
-		c.cancel()
+		c.end()
 		return nil, err
 	}
 	return c, nil
 }
 
-// request sends a message and returns the one answer. It is nats.go's RequestMsgWithContext on an inbox of its own:
+// request sends a message and returns the one answer, that comes within a time. It is nats.go's RequestMsgWithContext on places of its own:
 // there, those who send and those who are answered wait for one lock of the connection, which costs a third of the
 // rate with many senders. Errors are nats.go's and the context's.
-func (in *inbox) request(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+func (in *inbox) request(ctx context.Context, m *nats.Msg, within time.Duration) (*nats.Msg, error) {
 	c, err := in.send(m, true)
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case <-c.done:
-	case <-ctx.Done():
+	if c.timer == nil {
+		c.timer = time.NewTimer(within)
+	} else {
+		c.timer.Reset(within)
+	}
+	defer c.timer.Stop()
+	answer, err := c.await(ctx, c.timer.C)
+	if err != nil {
 		c.cancel()
-		return nil, ctx.Err()
+		return nil, err
 	}
-	if c.err != nil {
-		return nil, c.err
-	}
-	answer := c.messages[0]
 	if len(answer.Data) == 0 && answer.Header.Get("Status") == noResponders {
 		return nil, nats.ErrNoResponders
 	}
 	return answer, nil
 }
 
-// cancel gives the request up; after its end it does nothing.
-func (c *call) cancel() {
-	c.in.mu.Lock()
-	delete(c.in.calls, c.token)
-	c.in.mu.Unlock()
+// next returns the next answer; after the last there is none. Errors are nats.go's and the context's.
+func (c *call) next(ctx context.Context) (*nats.Msg, error) { return c.await(ctx, nil) }
+
+func (c *call) await(ctx context.Context, end <-chan time.Time) (*nats.Msg, error) {
+	for {
+		var m *nats.Msg
+		select {
+		case m = <-c.answers:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-end:
+			return nil, context.DeadlineExceeded
+		case <-c.closed:
+			select {
+			case m = <-c.answers: // came before
+			default:
+				return nil, nats.ErrConnectionClosed
+			}
+		}
+		if m.Subject != c.reply {
+			continue // of an earlier request: there may be two answers when two servers take themselves for the leader
+		}
+		if c.single || isStatus(m) {
+			c.end()
+		}
+		return m, nil
+	}
 }
 
 // wait returns the answers, in order.
-func (c *call) wait(ctx context.Context) ([]*nats.Msg, error) {
-	select {
-	case <-c.done:
-		if c.err != nil {
-			return nil, es.Transient(fmt.Errorf("no answer: %w", c.err))
+func (c *call) wait(ctx context.Context) (messages []*nats.Msg, err error) {
+	for !c.over {
+		m, err := c.next(ctx)
+		if err != nil {
+			c.cancel()
+			return nil, es.Transient(fmt.Errorf("no answer: %w", err))
 		}
-		return c.messages, nil
-	case <-ctx.Done():
-		c.cancel()
-		return nil, es.Transient(fmt.Errorf("no answer: %w", ctx.Err()))
+		messages = append(messages, m)
 	}
+	return messages, nil
+}
+
+// end gives the place to the next request: nothing more will come.
+func (c *call) end() {
+	if c.over {
+		return
+	}
+	c.over = true
+	k := kind(c.single)
+	c.in.mu.Lock()
+	c.in.free[k] = append(c.in.free[k], c.place)
+	c.in.taken--
+	c.in.mu.Unlock()
+}
+
+// cancel gives the request up, with its place, where answers may still come; after its end it does nothing.
+func (c *call) cancel() {
+	if c.over {
+		return
+	}
+	c.over = true
+	c.in.mu.Lock()
+	c.in.taken--
+	c.in.mu.Unlock()
+	// An error says that the connection is closed, and every subscription with it.
+	_ = c.sub.Unsubscribe()
 }
 
 // isStatus tells the server's own messages (end of batch, not found, no responders) from stored ones.

@@ -29,6 +29,7 @@ type SagaEntry struct {
 	Key      string
 	Data     []byte
 	Sequence uint64
+	Time     time.Time // when it was stored
 }
 
 func sagaSubject(saga, key string) string { return "sagas." + saga + "." + key }
@@ -46,7 +47,7 @@ func (l *SagaLog) Last(ctx context.Context, saga, key string) (SagaEntry, error)
 	if err != nil {
 		return SagaEntry{}, es.Transient(fmt.Errorf("saga %s/%s: %w", saga, key, err))
 	}
-	return SagaEntry{key, m.Data, m.Sequence}, nil
+	return SagaEntry{key, m.Data, m.Sequence, m.Time}, nil
 }
 
 // Append stores a transition after the one at sequence expected (0: it is the first). ErrConflict: another worker
@@ -102,7 +103,7 @@ func (l *SagaLog) read(ctx context.Context, subject string, from jetstream.Deliv
 			return es.Transient(fmt.Errorf("read %s: %w", subject, err))
 		}
 		key := m.Subject()[strings.LastIndexByte(m.Subject(), '.')+1:]
-		if err := f(SagaEntry{key, m.Data(), meta.Sequence.Stream}); err != nil {
+		if err := f(SagaEntry{key, m.Data(), meta.Sequence.Stream, meta.Timestamp}); err != nil {
 			return err
 		}
 		if meta.NumPending == 0 {

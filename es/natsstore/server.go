@@ -57,6 +57,7 @@ type Server struct {
 	nats     *server.Server
 	lock     *os.File
 	syncer   *Syncer
+	data     string // the data directory
 	account  string // the engine's
 	password string // of the user inProcess
 }
@@ -77,7 +78,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	s := &Server{password: rand.Text()}
+	s := &Server{data: c.DataDir, password: rand.Text()}
 	opts, err := c.options(s.password)
 	if err != nil {
 		return nil, err
@@ -87,7 +88,7 @@ func StartServer(c ServerConfig) (*Server, error) {
 		return nil, err
 	}
 	if c.GroupSync {
-		if s.syncer, err = NewSyncer(c.DataDir); err != nil {
+		if s.syncer, err = NewSyncer(c.DataDir, filepath.Join(streamDir(c.DataDir, s.account, EventsStream), "msgs")); err != nil {
 			return nil, errors.Join(err, s.lock.Close())
 		}
 	}
@@ -236,7 +237,7 @@ func (s *Server) ForgetConsumer(stream, consumer string) error {
 	if !es.ValidID(stream) || !es.ValidID(consumer) {
 		return es.Permanent(fmt.Errorf("no consumer is named %q on %q", consumer, stream))
 	}
-	return os.RemoveAll(filepath.Join(s.nats.StoreDir(), s.account, "streams", stream, "obs", consumer))
+	return os.RemoveAll(filepath.Join(streamDir(s.data, s.account, stream), "obs", consumer))
 }
 
 // Sync brings everything that is in the data directory to disk.
@@ -249,6 +250,11 @@ func (s *Server) Sync() error {
 		return es.Permanent(fmt.Errorf("data directory %s cannot be synced: %w", s.nats.StoreDir(), err))
 	}
 	return nil
+}
+
+// streamDir is where the server keeps a stream: its messages in msgs, its consumers in obs.
+func streamDir(data, account, stream string) string {
+	return filepath.Join(data, server.JetStreamStoreDir, account, "streams", stream)
 }
 
 // Syncer makes acknowledgements durable; nil unless ServerConfig.GroupSync.

@@ -25,8 +25,15 @@ const (
 	SnapshotsStream   = "SNAPSHOTS"   // snapshots.<category>.<id>: the last state
 	DeadLettersStream = "DEADLETTERS" // deadletters.<consumer>.<key>.<id>: what was put aside and is still open
 	OperationsStream  = "OPERATIONS"  // operations.<what>.<on>: what operators did
+	KeysStream        = "KV_keys"     // $KV.keys.<id>: API keys, without their secrets
 	RegistryStream    = "KV_registry" // $KV.registry.schemas: what the log is written with; `nats kv get registry schemas`
 )
+
+// KeysBucket is KeysStream as a key-value bucket.
+const KeysBucket = "keys"
+
+// KeySubject is where an API key is stored.
+func KeySubject(id string) string { return "$KV." + KeysBucket + "." + id }
 
 // minServer is the oldest server that holds what the streams promise.
 var minServer = [3]int{2, 14, 4}
@@ -114,6 +121,16 @@ func streams() []stream {
 			DenyDelete:  true,
 			DenyPurge:   true,
 		}},
+		{config: jetstream.StreamConfig{
+			Name:              KeysStream,
+			Description:       "API keys: who they stand for, what they may, and the hashes of their secrets",
+			Subjects:          []string{KeySubject(">")},
+			MaxMsgsPerSubject: 1,
+			DenyDelete:        true,
+			AllowRollup:       true,
+			Discard:           jetstream.DiscardNew,
+			// Read from the leader, as the registry is: a replica that lags would still know a revoked key as good.
+		}, free: limits},
 		{config: jetstream.StreamConfig{
 			Name:              RegistryStream,
 			Description:       "Every event and command that the log is written with, as JSON Schemas",

@@ -23,7 +23,7 @@ func TestSetUpCanBeRepeated(t *testing.T) {
 	for name := range list.Name() {
 		names = append(names, name)
 	}
-	if list.Err() != nil || len(names) != 9 {
+	if list.Err() != nil || len(names) != 10 {
 		t.Errorf("%v, %v", names, list.Err())
 	}
 	stream, err := js.Stream(t.Context(), natsstore.EventsStream)

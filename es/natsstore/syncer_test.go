@@ -3,9 +3,13 @@ package natsstore
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/millstream-es/millstream/es"
@@ -33,7 +37,7 @@ func nothing() error { return nil }
 func TestOneSyncAnswersAllWhoWaitedWhenItBegan(t *testing.T) {
 	t.Parallel()
 	h := newHeldSync()
-	s := newSyncer(h.sync, nothing)
+	s := newSyncer(h.sync, nothing, nothing)
 	first := make(chan error, 1)
 	go func() { first <- s.Wait(t.Context()) }()
 	<-h.began
@@ -45,7 +49,7 @@ func TestOneSyncAnswersAllWhoWaitedWhenItBegan(t *testing.T) {
 	}
 	for waiting := 0; waiting < n; {
 		s.mu.Lock()
-		waiting = s.round.waiting
+		waiting = s.everything.round.waiting
 		s.mu.Unlock()
 	}
 	h.end <- struct{}{}
@@ -75,7 +79,7 @@ func TestOneSyncAnswersAllWhoWaitedWhenItBegan(t *testing.T) {
 func TestAFailedSyncIsFinal(t *testing.T) {
 	t.Parallel()
 	h := newHeldSync()
-	s := newSyncer(h.sync, nothing)
+	s := newSyncer(h.sync, nothing, nothing)
 	var wg sync.WaitGroup
 	wait := func() {
 		if err := s.Wait(t.Context()); !errors.Is(err, es.ErrUnknownOutcome) {
@@ -87,7 +91,7 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 	wg.Go(wait) // for the sync after the one that fails
 	for waiting := 0; waiting < 1; {
 		s.mu.Lock()
-		waiting = s.round.waiting
+		waiting = s.everything.round.waiting
 		s.mu.Unlock()
 	}
 	h.fail.Store(true)
@@ -104,10 +108,45 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 	}
 }
 
+// A failed sync of one kind leaves nothing of the other to be promised, not even by one that is under way.
+func TestAFailedSyncIsFinalForBothKinds(t *testing.T) {
+	t.Parallel()
+	everything, log := newHeldSync(), newHeldSync()
+	waits := []func(*Syncer) error{
+		func(s *Syncer) error { return s.Wait(t.Context()) },
+		func(s *Syncer) error { return s.Turn().Wait(t.Context()) },
+	}
+	for failing, held := range []*heldSync{everything, log} {
+		s := newSyncer(everything.sync, log.sync, nothing)
+		failed, other := make(chan error, 1), make(chan error, 1)
+		go func() { failed <- waits[failing](s) }()
+		go func() { other <- waits[1-failing](s) }()
+		<-everything.began
+		<-log.began
+		held.fail.Store(true)
+		held.end <- struct{}{}
+		<-s.Failed()
+		for _, h := range []*heldSync{everything, log} {
+			if h != held {
+				h.end <- struct{}{}
+			}
+		}
+		for _, err := range []error{<-failed, <-other, waits[0](s), waits[1](s)} {
+			if !errors.Is(err, es.ErrUnknownOutcome) {
+				t.Errorf("%v, want an unknown outcome", err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		held.fail.Store(false)
+	}
+}
+
 func TestWaitingEndsWithTheContextOrTheSyncer(t *testing.T) {
 	t.Parallel()
 	h := newHeldSync()
-	s := newSyncer(h.sync, nothing)
+	s := newSyncer(h.sync, nothing, nothing)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -127,17 +166,137 @@ func TestWaitingEndsWithTheContextOrTheSyncer(t *testing.T) {
 
 func TestTheFileSystemSyncs(t *testing.T) {
 	t.Parallel()
-	s, err := NewSyncer(t.TempDir())
+	dir := t.TempDir()
+	s, err := NewSyncer(dir, filepath.Join(dir, "log"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Wait(t.Context()); err != nil {
+	if err := errors.Join(s.Wait(t.Context()), s.Turn().Wait(t.Context())); err != nil {
 		t.Error(err)
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
-	if _, err := NewSyncer("/does/not/exist"); !errors.Is(err, es.ErrPermanent) {
+	if _, err := NewSyncer("/does/not/exist", "/does/not/exist"); !errors.Is(err, es.ErrPermanent) {
 		t.Errorf("a directory that is not there: %v", err)
+	}
+}
+
+// A sync is put off for those who are coming, and the ones that come late ride it too.
+func TestASyncWaitsForThoseWhoAreComing(t *testing.T) {
+	t.Parallel()
+	for name, arrive := range map[string]func(context.Context, *Turn) error{
+		"one comes":         func(ctx context.Context, turn *Turn) error { return turn.Wait(ctx) },
+		"one does not come": func(_ context.Context, turn *Turn) error { turn.End(); return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var syncs atomic.Int32
+				s := newSyncer(nothing, func() error { syncs.Add(1); return nil }, nothing)
+				defer s.Close()
+				ended := make(chan error, 1)
+				turn := s.Turn()
+				turn.Begin()
+				go func() { ended <- s.Turn().Wait(t.Context()) }()
+				synctest.Wait()
+				if n := syncs.Load(); n != 0 {
+					t.Errorf("%d syncs while one is coming", n)
+				}
+				began := time.Now()
+				if err := errors.Join(arrive(t.Context(), turn), <-ended); err != nil {
+					t.Fatal(err)
+				}
+				turn.End()
+				if n := syncs.Load(); n != 1 || time.Since(began) != 0 {
+					t.Errorf("%d syncs after %s, want one at once", n, time.Since(began))
+				}
+				if s.log.coming != 0 {
+					t.Errorf("%d are said to be coming still", s.log.coming)
+				}
+			})
+		})
+	}
+}
+
+func TestASyncDoesNotWaitLongForWhoDoesNotCome(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := newSyncer(nothing, nothing, nothing)
+		defer s.Close()
+		stuck := s.Turn()
+		stuck.Begin()
+		began := time.Now()
+		for n := range 3 {
+			if err := s.Turn().Wait(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if got := time.Since(began); got != time.Duration(n+1)*patience {
+				t.Errorf("wait %d ended after %s", n+1, got)
+			}
+		}
+		stuck.End()
+		if err := s.Turn().Wait(t.Context()); err != nil || time.Since(began) != 3*patience {
+			t.Errorf("%v after %s, and nobody is coming any more", err, time.Since(began))
+		}
+	})
+}
+
+// Whoever comes, stays away or gives up: a wait that succeeds was covered by a sync that began after it did.
+func TestEveryWaitIsCoveredByASyncThatBeganAfterIt(t *testing.T) {
+	t.Parallel()
+	var began, finished atomic.Int64
+	s := newSyncer(nothing, func() error {
+		n := began.Add(1)
+		runtime.Gosched()
+		finished.Store(n)
+		return nil
+	}, nothing)
+	var all sync.WaitGroup
+	for w := range 16 {
+		random := rand.New(rand.NewPCG(uint64(w), 1))
+		all.Go(func() {
+			for range 500 {
+				turn := s.Turn()
+				ctx, cancel := context.WithCancel(t.Context())
+				if random.IntN(4) > 0 {
+					turn.Begin()
+				}
+				if random.IntN(4) == 0 {
+					turn.End()
+				}
+				gaveUp := random.IntN(8) == 0
+				if gaveUp {
+					cancel()
+				}
+				before := began.Load()
+				err := turn.Wait(ctx)
+				if err == nil && finished.Load() <= before {
+					t.Errorf("a wait that came when sync %d had begun ended after sync %d", before, finished.Load())
+				}
+				if err != nil && !gaveUp {
+					t.Error(err)
+				}
+				turn.End()
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if s.log.coming != 0 {
+		t.Errorf("%d are said to be coming still", s.log.coming)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWithoutASyncerNobodyWaits(t *testing.T) {
+	t.Parallel()
+	var none *Syncer
+	turn := none.Turn()
+	turn.Begin()
+	defer turn.End()
+	if err := turn.Wait(t.Context()); err != nil {
+		t.Error(err)
 	}
 }

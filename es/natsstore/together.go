@@ -43,15 +43,13 @@ func (l *Log) AppendAll(ctx context.Context, commits ...es.Commit) (es.Revision,
 	}
 	batch := make([]*nats.Msg, len(commits))
 	for i, c := range commits {
-		msg, err := encode(l.codec, c)
+		m, err := encode(l.codec, c)
 		if err != nil {
 			return 0, err
 		}
-		msg.Metadata.Set(ExpectedRevision, strconv.FormatUint(uint64(c.Expected), 10))
-		msg.Metadata.Set(headerTogether, fmt.Sprintf("%d/%d", i+1, len(commits)))
-		if batch[i], err = l.publisher.marshaler.Marshal(Subject(c.Stream), msg); err != nil {
-			return 0, es.Permanent(fmt.Errorf("%s: %w", c.Stream, err))
-		}
+		m.Header.Set(ExpectedRevision, strconv.FormatUint(uint64(c.Expected), 10))
+		m.Header.Set(headerTogether, fmt.Sprintf("%d/%d", i+1, len(commits)))
+		batch[i] = m
 	}
 	if err := l.canTogether(ctx); err != nil {
 		return 0, err
@@ -126,9 +124,12 @@ func (p *Publisher) publishTogether(ctx context.Context, batch []*nats.Msg) (es.
 // position reads which of how many stored together a message is; 1 of 1 when it stands alone.
 func position(header nats.Header) (n, of uint64) {
 	first, all, ok := strings.Cut(header.Get(headerTogether), "/")
+	if !ok {
+		return 1, 1
+	}
 	n, err := strconv.ParseUint(first, 10, 64)
 	of, err2 := strconv.ParseUint(all, 10, 64)
-	if !ok || err != nil || err2 != nil || n == 0 || n > of {
+	if err != nil || err2 != nil || n == 0 || n > of {
 		return 1, 1
 	}
 	return n, of

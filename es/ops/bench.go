@@ -124,7 +124,7 @@ type BenchResult struct {
 	P99             float64 `json:"p99Ms,omitempty"`
 	P999            float64 `json:"p999Ms,omitempty"`
 
-	rates []float64 // of each slice
+	rates, medians []float64 // of each slice
 }
 
 // BenchRatio compares two contenders slice by slice: the median, the least and the greatest of what came out.
@@ -133,7 +133,7 @@ type BenchRatio struct {
 	Value  float64 `json:"value"`
 	Least  float64 `json:"least"`
 	Most   float64 `json:"most"`
-	Factor string  `json:"factor"` // of "throughput" (more is better) or "time" (less is better)
+	Factor string  `json:"factor"` // of "throughput" (more is better), "time" or "p50" (less is better)
 }
 
 // Bench starts servers of its own in Dir and measures the engine beside the same work done raw. Errors: the config,
@@ -196,6 +196,8 @@ func (c BenchConfig) alternate(ctx context.Context, contenders ...contender) ([]
 			samples[i] = append(samples[i], s.samples...)
 			results[i].Operations += s.operations
 			results[i].rates = append(results[i].rates, float64(s.operations)/s.took.Seconds())
+			slices.Sort(s.samples)
+			results[i].medians = append(results[i].medians, percentile(s.samples, 0.5))
 		}
 	}
 	for i, w := range contenders {
@@ -216,7 +218,8 @@ func percentile(sorted []time.Duration, p float64) float64 {
 	return sorted[min(int(p*float64(len(sorted))), len(sorted)-1)].Seconds() * 1000
 }
 
-// throughput says how many times as much a does as b; timeRatio how many times as long it takes.
+// throughput says how many times as much a does as b; timeRatio how many times as long it takes, on the average;
+// medianRatio the same at the median.
 func throughput(a, b BenchResult) BenchRatio {
 	r := compare(a.rates, b.rates)
 	r.Name, r.Factor = a.Name+" / "+b.Name, "throughput"
@@ -226,6 +229,12 @@ func throughput(a, b BenchResult) BenchRatio {
 func timeRatio(a, b BenchResult) BenchRatio {
 	r := compare(b.rates, a.rates)
 	r.Name, r.Factor = a.Name+" / "+b.Name, "time"
+	return r
+}
+
+func medianRatio(a, b BenchResult) BenchRatio {
+	r := compare(a.medians, b.medians)
+	r.Name, r.Factor = a.Name+" / "+b.Name, "p50"
 	return r
 }
 

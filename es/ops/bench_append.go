@@ -103,8 +103,12 @@ func (s *benchSite) execute(ctx context.Context, i int) error {
 
 // publishing waits for each acknowledgement before the next message.
 func (b *bareStream) publishing(workers int) contender {
+	return contender{"raw publish", b.events, closed(workers, b.publish(workers))}
+}
+
+func (b *bareStream) publish(workers int) func(ctx context.Context, worker int) error {
 	own := newShares(workers, len(b.subjects))
-	return contender{"raw publish", b.events, closed(workers, func(ctx context.Context, w int) error {
+	return func(ctx context.Context, w int) error {
 		i := own.next(w)
 		ack, err := b.js.PublishMsg(ctx, b.message(i))
 		if err != nil {
@@ -112,7 +116,7 @@ func (b *bareStream) publishing(workers int) contender {
 		}
 		b.last[i] = ack.Sequence
 		return nil
-	})}
+	}
 }
 
 // publishingAsync does the same with nats.go's futures, which have a cheaper way for answers.

@@ -10,7 +10,7 @@ import (
 )
 
 // benchCall sends commands over NATS: one caller on one aggregate beside one raw publisher, then all workers, then all
-// of them at half the rate they reached.
+// of them at half the rate they reached, beside raw publishers at that rate.
 func benchCall(ctx context.Context, s *benchSite, r *BenchReport) error {
 	template, config, err := s.template(ctx)
 	if err != nil {
@@ -33,8 +33,7 @@ func benchCall(ctx context.Context, s *benchSite, r *BenchReport) error {
 	if r.Results, err = s.alternate(ctx, hot, one); err != nil {
 		return err
 	}
-	ratio := timeRatio(r.Results[0], r.Results[1])
-	r.Ratios = append(r.Ratios, ratio)
+	r.Ratios = append(r.Ratios, medianRatio(r.Results[0], r.Results[1]))
 
 	own := newShares(s.Workers, s.Aggregates)
 	op := func(ctx context.Context, w int) error { return s.call(ctx, nc, own.next(w)) }
@@ -46,7 +45,8 @@ func benchCall(ctx context.Context, s *benchSite, r *BenchReport) error {
 	r.Ratios = append(r.Ratios, throughput(top[0], top[1]))
 
 	rate := func() float64 { return top[0].PerSecond / 2 }
-	half, err := s.alternate(ctx, contender{"call, at half of that", s.Events, paced(s.Workers, rate, op)})
+	half, err := s.alternate(ctx, contender{"call, at half of that", s.Events, paced(s.Workers, rate, op)},
+		contender{"raw publish, at the same rate", s.Events, paced(s.Workers, rate, bare.publish(s.Workers))})
 	r.Results = append(r.Results, half...)
 	return err
 }

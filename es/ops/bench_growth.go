@@ -4,14 +4,19 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"time"
 
 	"github.com/millstream-es/millstream/es"
 )
 
 // benchGrowth measures append, load and start at 10,000, 100,000 … aggregates of one event, up to the configured
-// number. The ratios compare each size with the first.
+// number. The ratios compare each size with the first. Appends and loads go to aggregates at random, and each work has
+// its time in one piece: the server keeps blocks of the log in memory only from one garbage collection to the next, so
+// one before every slice would have it read them all again. A cold load is one right after a collection.
 func benchGrowth(ctx context.Context, s *benchSite, r *BenchReport) error {
+	whole := s.BenchConfig
+	whole.Slices = 1
 	var first []BenchResult
 	for stored, size := 0, min(10_000, s.Aggregates); ; size = min(10*size, s.Aggregates) {
 		s.Logger.Info("filling the log", "aggregates", size)
@@ -23,13 +28,16 @@ func benchGrowth(ctx context.Context, s *benchSite, r *BenchReport) error {
 		if err != nil {
 			return err
 		}
-		all := newShares(s.Workers, size)
-		results, err := s.alternate(ctx,
-			contender{fmt.Sprintf("append, %d aggregates", size), 1, closed(s.Workers, func(ctx context.Context, w int) error { return s.append(ctx, all.next(w), 1) })},
-			contender{fmt.Sprintf("load, %d aggregates", size), 0, closed(1, func(ctx context.Context, _ int) error {
-				_, err := s.log.Load(ctx, s.names[rand.IntN(size)], es.Range{})
-				return err
-			})})
+		load := func(ctx context.Context, _ int) error {
+			_, err := s.log.Load(ctx, s.names[rand.IntN(size)], es.Range{MayLag: true})
+			return err
+		}
+		results, err := whole.alternate(ctx,
+			contender{fmt.Sprintf("append, %d aggregates", size), 1, closed(s.Workers, func(ctx context.Context, w int) error {
+				return s.append(ctx, w+s.Workers*rand.IntN((size-w+s.Workers-1)/s.Workers), 1)
+			})},
+			contender{fmt.Sprintf("load, %d aggregates", size), 0, closed(1, load)},
+			contender{fmt.Sprintf("cold load, %d aggregates", size), 0, cold(load)})
 		if err != nil {
 			return err
 		}
@@ -46,6 +54,23 @@ func benchGrowth(ctx context.Context, s *benchSite, r *BenchReport) error {
 		if size == s.Aggregates {
 			return nil
 		}
+	}
+}
+
+// cold does one operation after the other, each after a garbage collection, whose time does not count.
+func cold(op func(ctx context.Context, worker int) error) func(context.Context, time.Duration) (slice, error) {
+	return func(ctx context.Context, d time.Duration) (s slice, err error) {
+		for begun := time.Now(); time.Since(begun) < d; s.operations++ {
+			runtime.GC()
+			at := time.Now()
+			if err := op(ctx, 0); err != nil {
+				return s, err
+			}
+			took := time.Since(at)
+			s.took += took
+			s.samples = append(s.samples, took)
+		}
+		return s, ctx.Err()
 	}
 }
 

@@ -28,18 +28,14 @@ func benchProject(ctx context.Context, s *benchSite, r *BenchReport) (err error)
 	if err := s.fill(ctx, s.History, s.Aggregates); err != nil {
 		return err
 	}
-	whole := contender{"bare loop", s.History, s.bareLoop(func(m jetstream.Msg) (string, tallied, error) {
-		meta, err := m.Metadata()
-		if err != nil {
-			return "", tallied{}, err
-		}
-		events, err := s.log.Decode(m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
+	whole := contender{"bare loop", s.History, s.bareLoop(func(m jetstream.Msg, revision uint64) (string, tallied, error) {
+		events, err := s.log.Decode(m.Subject(), m.Headers(), m.Data(), revision)
 		if err != nil {
 			return "", tallied{}, err
 		}
 		return events[0].Stream.ID, events[0].Event.(tallied), nil
 	})}
-	bodies := contender{"bare loop, bodies only", s.History, s.bareLoop(func(m jetstream.Msg) (id string, e tallied, err error) {
+	bodies := contender{"bare loop, bodies only", s.History, s.bareLoop(func(m jetstream.Msg, _ uint64) (id string, e tallied, err error) {
 		stream, err := natsstore.StreamOf(m.Subject())
 		if err != nil {
 			return "", e, err
@@ -106,7 +102,7 @@ func (s *benchSite) catchUp(ctx context.Context, _ time.Duration) (done slice, e
 }
 
 // bareLoop reads the whole log, into SQLite through the driver that package readmodel brings along. Only decoding and writing are timed, not what brings the messages.
-func (s *benchSite) bareLoop(decode func(jetstream.Msg) (string, tallied, error)) func(context.Context, time.Duration) (slice, error) {
+func (s *benchSite) bareLoop(decode func(jetstream.Msg, uint64) (string, tallied, error)) func(context.Context, time.Duration) (slice, error) {
 	return func(ctx context.Context, _ time.Duration) (done slice, err error) {
 		dir, err := os.MkdirTemp(s.Dir, "bare-")
 		if err != nil {
@@ -144,14 +140,14 @@ func (s *benchSite) bareLoop(decode func(jetstream.Msg) (string, tallied, error)
 				}
 			}
 			begun := time.Now()
-			err = upsert(ctx, db, batch, decode)
+			err = upsert(ctx, db, batch, uint64(int(last)-left)+1, decode)
 			done.took += time.Since(begun)
 		}
 		return done, err
 	}
 }
 
-func upsert(ctx context.Context, db *sql.DB, batch []jetstream.Msg, decode func(jetstream.Msg) (string, tallied, error)) error {
+func upsert(ctx context.Context, db *sql.DB, batch []jetstream.Msg, first uint64, decode func(jetstream.Msg, uint64) (string, tallied, error)) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -162,8 +158,8 @@ func upsert(ctx context.Context, db *sql.DB, batch []jetstream.Msg, decode func(
 	if err != nil {
 		return err
 	}
-	for _, m := range batch {
-		id, e, err := decode(m)
+	for i, m := range batch {
+		id, e, err := decode(m, first+uint64(i))
 		if err != nil {
 			return err
 		}

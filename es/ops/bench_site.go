@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -212,17 +213,17 @@ func (s *benchSite) append(ctx context.Context, i, events int) error {
 	meta := es.Meta{Stream: s.names[i], CommandID: id, User: "bench", Correlation: id, RequestHash: "0123456789abcdef0123456789abcdef", Time: time.Now()}
 	c := es.Commit{Stream: s.names[i], Expected: h.revision, Events: make([]es.Recorded, events)}
 	for n := range c.Events {
-		c.Events[n] = es.Recorded{Event: tallied{7, "USD", tallyNote}, Meta: meta, ID: fmt.Sprintf("%s/%d", id, n+1), Version: h.version + uint64(n) + 1}
+		c.Events[n] = es.Recorded{Event: tallied{7, "USD", tallyNote}, Meta: meta, ID: id + "/" + strconv.Itoa(n+1), Version: h.version + uint64(n) + 1}
 	}
+	turn := s.server.Syncer().Turn()
+	defer turn.End()
+	turn.Begin()
 	revision, err := s.log.Append(ctx, c)
 	if err != nil {
 		return err
 	}
 	h.revision, h.version = revision, h.version+uint64(events)
-	if syncer := s.server.Syncer(); syncer != nil {
-		return syncer.Wait(ctx)
-	}
-	return nil
+	return turn.Wait(ctx)
 }
 
 // fill appends so many events, one a commit, spread over the first aggregates.

@@ -22,10 +22,10 @@ func TestBenchRunsEveryWork(t *testing.T) {
 	}{
 		{BenchConfig{Work: BenchAppend, Events: 5}, 4, 4},
 		{BenchConfig{Work: BenchAppend, Mode: es.Durable}, 4, 4},
-		{BenchConfig{Work: BenchCall}, 5, 2},
-		{BenchConfig{Work: BenchLoad}, 9, 6},
+		{BenchConfig{Work: BenchCall}, 6, 2},
+		{BenchConfig{Work: BenchLoad}, 12, 9},
 		{BenchConfig{Work: BenchProject, History: 300, Rate: 100}, 4, 2},
-		{BenchConfig{Work: BenchGrowth}, 3, 0},
+		{BenchConfig{Work: BenchGrowth}, 4, 0},
 	} {
 		t.Run(string(c.Work)+" "+string(c.Mode), func(t *testing.T) {
 			t.Parallel()
@@ -88,6 +88,9 @@ func TestContendersAlternate(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	if r := timeRatio(results[0], results[1]); r.Value != 0.5 {
+		t.Errorf("%+v", r)
+	}
+	if r := medianRatio(results[0], results[1]); r.Value != 1 || r.Factor != "p50" {
 		t.Errorf("%+v", r)
 	}
 	broken := errors.New("broken")

@@ -36,14 +36,15 @@ func History(ctx context.Context, log es.Log, s es.Stream) ([]Entry, error) {
 	}
 	entries := make([]Entry, len(h.Events))
 	for i, r := range h.Events {
-		if entries[i], err = entryOf(r); err != nil {
+		if entries[i], err = EntryOf(r); err != nil {
 			return nil, err
 		}
 	}
 	return entries, nil
 }
 
-func entryOf(r es.Recorded) (Entry, error) {
+// EntryOf describes an event. Permanent error: it has no JSON.
+func EntryOf(r es.Recorded) (Entry, error) {
 	data, err := json.Marshal(r.Event)
 	if err != nil {
 		return Entry{}, es.Permanent(fmt.Errorf("event %s of %s: %w", r.ID, r.Stream, err))

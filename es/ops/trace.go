@@ -31,7 +31,7 @@ type Node struct {
 	Version   uint64          `json:"version,omitempty"`
 	Revision  es.Revision     `json:"revision,omitempty"`
 	Causation string          `json:"causationId,omitempty"` // of a command that stands at the top: what is known of its cause
-	Trigger   string          `json:"trigger,omitempty"`     // of a transition: event, outcomes or timer NAME
+	Trigger   string          `json:"trigger,omitempty"`     // of a transition: event, outcomes, timer NAME, cancelled or ended
 	Waits     []string        `json:"waits,omitempty"`       // timers that a transition armed
 	Done      bool            `json:"done,omitempty"`        // the saga owes nothing more
 	Outcome   es.OutcomeKind  `json:"outcome,omitempty"`
@@ -129,6 +129,7 @@ type transition struct {
 	} `json:"outcomes"`
 	Position struct {
 		Revision es.Revision `json:"revision"`
+		EventID  string      `json:"eventId"`
 	} `json:"position"`
 	Done bool `json:"done"`
 
@@ -156,7 +157,7 @@ func (t *tracer) add(commit []es.Recorded) error {
 		if t.events[id] != nil {
 			continue
 		}
-		e, err := entryOf(r)
+		e, err := EntryOf(r)
 		if err != nil {
 			return err
 		}
@@ -219,7 +220,7 @@ func (t *tracer) process(ctx context.Context, saga, key string) ([]transition, e
 }
 
 // tell puts a transition below what it came from, and below it what followed: the commands it sent with their events,
-// the transition that heard their outcomes, and those that its timers woke.
+// the transition that heard their outcomes, those that its timers woke, and an operator's that came right after it.
 func (t *tracer) tell(ctx context.Context, above *Node, steps []transition, i int) error {
 	s := steps[i]
 	if t.told[s.node] {
@@ -252,7 +253,8 @@ func (t *tracer) tell(ctx context.Context, above *Node, steps []transition, i in
 				}
 			}
 		}
-		if heard || next.Trigger.Kind == "timer" && timers[next.Trigger.ID] {
+		given := j == i+1 && (next.Trigger.Kind == "cancelled" || next.Trigger.Kind == "ended") // up, by an operator
+		if heard || given || next.Trigger.Kind == "timer" && timers[next.Trigger.ID] {
 			if err := t.tell(ctx, s.node, steps, j); err != nil {
 				return err
 			}

@@ -24,7 +24,7 @@ func Call(nc *nats.Conn, timeout time.Duration) Sender {
 	return func(ctx context.Context, r es.Request) es.Reply {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
-		msg, err := message("call", r)
+		msg, err := commandMessage("call", r)
 		if err != nil {
 			return answer(r, es.Invalid, http.StatusBadRequest, err)
 		}
@@ -56,7 +56,7 @@ func Enqueue(ctx context.Context, nc *nats.Conn, r es.Request) (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	msg, err := message("commands", r)
+	msg, err := commandMessage("commands", r)
 	if err != nil {
 		return 0, err
 	}
@@ -67,7 +67,7 @@ func Enqueue(ctx context.Context, nc *nats.Conn, r es.Request) (uint64, error) {
 	return ack.Sequence, nil
 }
 
-func message(prefix string, r es.Request) (*nats.Msg, error) {
+func commandMessage(prefix string, r es.Request) (*nats.Msg, error) {
 	if err := r.Meta.Stream.Validate(); err != nil {
 		return nil, err
 	}

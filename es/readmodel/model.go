@@ -160,6 +160,7 @@ func (m *Model) apply(ctx context.Context, b Batch) (err error) {
 	skipped := m.skipped
 	m.mu.Unlock()
 	handled := false
+	calm := context.WithoutCancel(ctx)
 	for _, r := range b.Events {
 		if r.Revision <= from || !m.handled[r.EventType()] {
 			continue
@@ -171,7 +172,7 @@ func (m *Model) apply(ctx context.Context, b Batch) (err error) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if err := m.projector.Apply(ctx, t, r); err != nil {
+		if err := m.projector.Apply(calm, t, r); err != nil {
 			return &EventError{Revision: r.Revision, Err: fmt.Errorf("apply %s of %s at revision %d: %w", r.EventType(), r.Stream, r.Revision, err)}
 		}
 	}
@@ -273,14 +274,22 @@ func (m *Model) advance(revision es.Revision, eventID string, anew bool) {
 // by the driver's own cache.
 type tx struct{ held *sql.Tx }
 
+// calmed is context.WithoutCancel, where it is needed.
+func calmed(ctx context.Context) context.Context {
+	if ctx.Done() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
+}
+
 func (t tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	return t.held.ExecContext(context.WithoutCancel(ctx), query, args...)
+	return t.held.ExecContext(calmed(ctx), query, args...)
 }
 
 func (t tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return t.held.QueryContext(context.WithoutCancel(ctx), query, args...)
+	return t.held.QueryContext(calmed(ctx), query, args...)
 }
 
 func (t tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return t.held.QueryRowContext(context.WithoutCancel(ctx), query, args...)
+	return t.held.QueryRowContext(calmed(ctx), query, args...)
 }

@@ -21,7 +21,6 @@ const cachedAnswers = 4096
 type answers struct {
 	cache        *otter.Cache[answerKey, any]
 	hits, misses prometheus.Counter
-	lag          *prometheus.GaugeVec
 }
 
 type answerKey struct {
@@ -36,9 +35,8 @@ func newAnswers(r *prometheus.Registry) *answers {
 		cache:  otter.Must(&otter.Options[answerKey, any]{MaximumSize: cachedAnswers}),
 		hits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_query_cache_hits_total", Help: "Queries answered without asking the read model, which had not changed."}),
 		misses: prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_query_cache_misses_total", Help: "Queries that asked the read model."}),
-		lag:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millstream_projector_lag_seconds", Help: "Age of the first commit that a read model does not show, when last looked at."}, []string{"projector"}),
 	}
-	r.MustRegister(a.hits, a.misses, a.lag)
+	r.MustRegister(a.hits, a.misses)
 	return a
 }
 

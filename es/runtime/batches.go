@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
@@ -20,18 +21,19 @@ import (
 // and Missing must be set.
 type BatchConfig struct {
 	JetStream jetstream.JetStream
+	Conn      *nats.Conn // that messages come on; default JetStream's. It may have natsstore.RawHeaders
 	Stream    string
-	Durable   string                             // the consumer's name; made anew at every start
-	Forget    forgetFunc                         // of the embedded server; nil: none is embedded
-	Next      func() uint64                      // the sequence to begin with; the reader's own checkpoint says it
-	Size      int                                // messages in a batch, to begin with; default 500
-	Most      int                                // messages in a batch while far behind; default 8 times Size
-	Decode    func(m jetstream.Msg) (any, error) // runs ahead of the handler, on its own goroutine
-	Missing   func(sequence uint64) (any, error) // reads one message from the leader, when a gap shows
-	Fault     func(error)                        // hears of errors being retried and, with nil, of their end
-	Inactive  time.Duration                      // the server forgets an unused consumer after this; default 1 h
-	Pause     time.Duration                      // before a batch is handed out again, growing to 100 times it; default 50 ms
-	Grace     time.Duration                      // Close waits this long for the handler; default 15 s
+	Durable   string                                                  // the consumer's name; made anew at every start
+	Forget    forgetFunc                                              // of the embedded server; nil: none is embedded
+	Next      func() uint64                                           // the sequence to begin with; the reader's own checkpoint says it
+	Size      int                                                     // messages in a batch, to begin with; default 500
+	Most      int                                                     // messages in a batch while far behind; default 8 times Size
+	Decode    func(m natsstore.Message, sequence uint64) (any, error) // runs ahead of the handler, on its own goroutine
+	Missing   func(sequence uint64) (any, error)                      // reads one message from the leader, when a gap shows
+	Fault     func(error)                                             // hears of errors being retried and, with nil, of their end
+	Inactive  time.Duration                                           // the server forgets an unused consumer after this; default 1 h
+	Pause     time.Duration                                           // before a batch is handed out again, growing to 100 times it; default 50 ms
+	Grace     time.Duration                                           // Close waits this long for the handler; default 15 s
 }
 
 // Batch is what one Watermill message of a BatchSubscriber stands for.
@@ -52,8 +54,9 @@ func BatchFrom(ctx context.Context) *Batch {
 }
 
 // BatchSubscriber is a Watermill Subscriber that hands out one message per batch: the next batch is collected and
-// decoded while the handler works on the last one. A batch ends when no more is waiting (no lingering), when it is
-// full, but never between commits that were stored together. Not acknowledged, the same batch comes again.
+// decoded while the handler works on the last one. A batch ends when no more has come (no lingering; far behind, what
+// fills it is on its way and waited for), when it is full, but never between commits that were stored together. Not
+// acknowledged, the same batch comes again.
 type BatchSubscriber struct {
 	cfg    BatchConfig
 	mu     sync.Mutex
@@ -69,6 +72,9 @@ func NewBatchSubscriber(cfg BatchConfig) *BatchSubscriber {
 	cfg.Inactive = orDefault(cfg.Inactive, time.Hour)
 	cfg.Pause = orDefault(cfg.Pause, 50*time.Millisecond)
 	cfg.Grace = orDefault(cfg.Grace, 15*time.Second)
+	if cfg.Conn == nil {
+		cfg.Conn = cfg.JetStream.Conn()
+	}
 	if cfg.Fault == nil {
 		cfg.Fault = func(error) {}
 	}
@@ -86,7 +92,7 @@ func (s *BatchSubscriber) Subscribe(ctx context.Context, _ string) (<-chan *mess
 	ctx, stop := context.WithCancel(ctx)
 	s.stops = append(s.stops, stop)
 	out := make(chan *message.Message)
-	r := &batchRun{cfg: s.cfg, ctx: ctx, batches: make(chan *pendingBatch)}
+	r := &batchRun{cfg: s.cfg, ctx: ctx, batches: make(chan *Batch)}
 	r.size.Store(int64(s.cfg.Size))
 	if err := r.open(); err != nil {
 		stop()
@@ -109,26 +115,15 @@ func (s *BatchSubscriber) Close() error {
 	return nil
 }
 
-type pendingBatch struct {
-	Batch
-	ack jetstream.Msg // acknowledges all before it; nil: nothing to acknowledge
-}
-
 type batchRun struct {
 	cfg     BatchConfig
 	ctx     context.Context
 	next    uint64
-	it      jetstream.MessagesContext
-	in      chan jetstream.Msg
-	batches chan *pendingBatch
+	in      *flow
+	lost    error // why in gives no more; told when what it gave is handed on
+	batches chan *Batch
 	size    atomic.Int64 // messages in a batch; adapt changes it
 }
-
-// A pull request can be lost with a leader that steps down; missing heartbeats tell within two seconds.
-const (
-	pullExpiry    = 10 * time.Second
-	pullHeartbeat = time.Second
-)
 
 // open makes the consumer anew at the reader's own position: it, not the server, knows what was applied.
 func (r *batchRun) open() error {
@@ -136,49 +131,26 @@ func (r *batchRun) open() error {
 	if err := r.cfg.JetStream.DeleteConsumer(r.ctx, r.cfg.Stream, r.cfg.Durable); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return fmt.Errorf("consumer %s: %w", r.cfg.Durable, err)
 	}
-	consumer, err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
-		Durable:           r.cfg.Durable,
-		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
-		OptStartSeq:       r.next,
-		AckPolicy:         jetstream.AckAllPolicy,
-		AckWait:           5 * time.Minute,
-		MaxAckPending:     -1,
+	err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
+		Durable:       r.cfg.Durable,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy,
+		OptStartSeq:   r.next,
+		// The checkpoint says what was applied. A server that waits for acknowledgements keeps book of every message, in a
+		// cluster by way of its log.
+		AckPolicy:         jetstream.AckNonePolicy,
 		InactiveThreshold: r.cfg.Inactive,
 	})
 	if err != nil {
 		return err
 	}
-	r.it, err = consumer.Messages(jetstream.PullMaxMessages(2*r.cfg.Most), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
-	if err != nil {
-		return fmt.Errorf("consumer %s on %s: %w", r.cfg.Durable, r.cfg.Stream, err)
-	}
-	it, in := r.it, make(chan jetstream.Msg, r.cfg.Size)
-	r.in = in
-	go func() {
-		defer close(in)
-		for {
-			m, err := it.Next()
-			if err != nil {
-				if !errors.Is(err, jetstream.ErrMsgIteratorClosed) {
-					r.cfg.Fault(fmt.Errorf("reader %s: %w", r.cfg.Durable, err))
-					it.Stop()
-				}
-				return
-			}
-			select {
-			case in <- m:
-			case <-r.ctx.Done():
-				it.Stop()
-				return
-			}
-		}
-	}()
+	r.lost = nil
+	r.in = newFlow(newPuller(r.cfg.Conn, r.cfg.Stream, r.cfg.Durable, "", r.cfg.Most))
 	return nil
 }
 
 // collect gathers batches; a lost consumer is opened again at the next sequence.
 func (r *batchRun) collect() {
-	defer func() { r.it.Stop() }()
+	defer func() { r.in.close() }()
 	backoff := newBackoff(50*time.Millisecond, 5*time.Second)
 	var following uint64 // the sequence after the last one handed on; 0: ask the reader
 	for r.ctx.Err() == nil {
@@ -194,11 +166,11 @@ func (r *batchRun) collect() {
 			r.cfg.Fault(nil)
 			continue
 		}
-		r.it.Stop()
 		if r.ctx.Err() != nil {
 			return
 		}
-		r.cfg.Fault(err)
+		r.in.close()
+		r.cfg.Fault(fmt.Errorf("reader %s: %w", r.cfg.Durable, err))
 		for backoff.wait(r.ctx) {
 			if err := r.open(); err != nil {
 				r.cfg.Fault(err)
@@ -212,42 +184,38 @@ func (r *batchRun) collect() {
 	}
 }
 
-var errReaderLost = errors.New("the reader was lost and is opened again")
-
-func (r *batchRun) gather() (*pendingBatch, error) {
-	b := &pendingBatch{Batch: Batch{Closing: r.ctx.Done()}}
-	inside := false // commits that were stored together
-	for size := int(r.size.Load()); len(b.Items) < size || inside; {
-		var m jetstream.Msg
-		var ok bool
-		if len(b.Items) == 0 || inside {
-			select {
-			case m, ok = <-r.in:
-			case <-r.ctx.Done():
-				return nil, r.ctx.Err()
-			}
-		} else {
-			select {
-			case m, ok = <-r.in:
-			case <-r.ctx.Done():
-				return nil, r.ctx.Err()
-			default:
-				return b, nil
-			}
+// gather collects a batch: what has come, but all that it holds when the server says that as much is on its way.
+func (r *batchRun) gather() (*Batch, error) {
+	if r.lost != nil {
+		return nil, r.lost
+	}
+	size := int(r.size.Load())
+	b := &Batch{Closing: r.ctx.Done()}
+	inside := false   // commits that were stored together
+	var behind uint64 // so many were waiting at the server
+	for room := size; room > 0 || inside; room = size - len(b.Items) {
+		read := r.in.waiting
+		if len(b.Items) == 0 || inside || behind >= uint64(room) {
+			read = r.in.next
 		}
-		if !ok {
-			if len(b.Items) > 0 && !inside {
-				return b, nil
-			}
-			return nil, errReaderLost
-		}
-		meta, err := m.Metadata()
-		if err != nil {
+		m, err := read(r.ctx)
+		if err != nil && (len(b.Items) == 0 || inside || r.ctx.Err() != nil) {
 			return nil, err
 		}
-		sequence := meta.Sequence.Stream
+		if err != nil || m == nil {
+			r.lost = err  // told when this batch has been handed out
+			return b, nil //nolint:nilerr // see above
+		}
+		var sequence uint64
+		if sequence, behind, err = deliveryOf(m.Reply); err != nil {
+			return nil, err
+		}
 		if sequence < r.next {
 			continue
+		}
+		if b.Items == nil && behind > 0 {
+			n := int(min(uint64(size), behind+1))
+			b.Items, b.Whole = make([]any, 0, n), make([]bool, 0, n)
 		}
 		for ; r.next < sequence; r.next++ {
 			item, err := r.cfg.Missing(r.next)
@@ -256,17 +224,17 @@ func (r *batchRun) gather() (*pendingBatch, error) {
 			}
 			b.add(r.next, item, err, !inside)
 		}
-		item, err := r.cfg.Decode(m)
-		inside = natsstore.MoreFollow(m.Headers())
+		message := natsstore.NewMessage(m)
+		item, err := r.cfg.Decode(message, sequence)
+		inside = message.MoreFollow()
 		b.add(sequence, item, err, !inside)
-		b.ack = m
 		r.next = sequence + 1
 	}
 	return b, nil
 }
 
 // add appends an item; one that cannot be decoded travels as its error, for the handler to judge in its place.
-func (b *pendingBatch) add(sequence uint64, item any, err error, whole bool) {
+func (b *Batch) add(sequence uint64, item any, err error, whole bool) {
 	if err != nil {
 		item = err
 	}
@@ -294,11 +262,11 @@ func (r *batchRun) adapt(n int, took time.Duration) {
 
 // attempt hands a batch out once; its context ends with the handler's answer. When reading has been stopped it waits
 // no longer than Grace. open is false when the reader closed before anybody took it.
-func (r *batchRun) attempt(b *pendingBatch, out chan<- *message.Message) (handled, open bool) {
+func (r *batchRun) attempt(b *Batch, out chan<- *message.Message) (handled, open bool) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(r.ctx))
 	defer cancel()
 	m := message.NewMessage(watermill.NewShortUUID(), nil)
-	m.SetContext(context.WithValue(ctx, batchKey{}, &b.Batch))
+	m.SetContext(context.WithValue(ctx, batchKey{}, b))
 	select {
 	case out <- m:
 	case <-r.ctx.Done():
@@ -331,11 +299,6 @@ func (r *batchRun) deliver(out chan<- *message.Message) {
 			}
 			if !open || !handled && !backoff.wait(r.ctx) {
 				return
-			}
-		}
-		if b.ack != nil {
-			if err := b.ack.Ack(); err != nil {
-				r.cfg.Fault(fmt.Errorf("reader %s: acknowledge: %w", r.cfg.Durable, err)) // the checkpoint counts, not the ack
 			}
 		}
 	}

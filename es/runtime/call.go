@@ -3,6 +3,7 @@ package runtime
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -16,112 +17,127 @@ import (
 	"github.com/millstream-es/millstream/es/schema"
 )
 
+// CallQueue is the queue group of the services: adding processes scales them.
+const CallQueue = "millstream"
+
 const (
-	callQueue   = "millstream"     // queue group of the service: adding processes scales it
 	callTimeout = 10 * time.Second // longer than a leader election's usual half
 	callLimit   = 2048             // calls in work at once; more wait in the connection
 )
 
 // caller answers call.<category>.<id>.<Command> as a NATS service, one endpoint a command, and call.help.
 type caller struct {
-	engine  *Engine
-	conn    *nats.Conn
-	service micro.Service
-	unknown *nats.Subscription
+	engine    *Engine
+	service   *discovery
+	endpoints map[[2]string]*micro.EndpointStats // by category and command
+	help      *micro.EndpointStats
+
+	calls   *nats.Subscription
+	drained chan struct{} // the subscription is
 	work    sync.WaitGroup
-	slots   chan struct{}
+	workers chan struct{} // as many as there are
+	next    chan *nats.Msg
+	closing chan struct{}
 }
 
 func startCaller(e *Engine, conn *nats.Conn, version string) (*caller, error) {
-	c := &caller{engine: e, conn: conn, slots: make(chan struct{}, callLimit)}
-	service, err := micro.AddService(conn, micro.Config{
-		Name: e.cfg.Domain.Name, Version: version, QueueGroup: callQueue,
-		Description: "commands: call.<category>.<id>.<Command>; call.help lists them",
-	})
-	if err != nil {
-		return nil, err
+	c := &caller{
+		engine:    e,
+		service:   newDiscovery(e.cfg.Domain.Name, version, "commands: call.<category>.<id>.<Command>; call.help lists them", e.metrics.failure),
+		endpoints: map[[2]string]*micro.EndpointStats{},
+		drained:   make(chan struct{}), workers: make(chan struct{}, callLimit), next: make(chan *nats.Msg), closing: make(chan struct{}),
 	}
-	c.service = service
 	for _, a := range e.schemas.Aggregates() {
 		for _, cmd := range e.schemas.Commands(a.Category()) {
-			err := service.AddEndpoint(a.Category()+"-"+cmd.Type, micro.HandlerFunc(c.call),
-				micro.WithEndpointSubject("call."+a.Category()+".*."+cmd.Type),
-				micro.WithEndpointMetadata(map[string]string{"schema": string(cmd.Schema), "example": string(cmd.Example)}))
-			if err != nil {
-				return nil, fmt.Errorf("endpoint %s: %w", cmd.Type, err)
-			}
+			c.endpoints[[2]string{a.Category(), cmd.Type}] = c.service.add(micro.EndpointInfo{
+				Name: a.Category() + "-" + cmd.Type, Subject: "call." + a.Category() + ".*." + cmd.Type, QueueGroup: CallQueue,
+				Metadata: map[string]string{"schema": string(cmd.Schema), "example": string(cmd.Example)},
+			})
 		}
 	}
-	for name, subject := range map[string]string{"help": "call.help", "category-help": "call.*.help"} {
-		if err := service.AddEndpoint(name, micro.HandlerFunc(c.help), micro.WithEndpointSubject(subject)); err != nil {
-			return nil, err
-		}
+	c.help = c.service.add(micro.EndpointInfo{Name: "help", Subject: "call.help", QueueGroup: CallQueue})
+	// One subscription hears all, also what is misspelt, so that a slip of the pen is not met with silence.
+	var err error
+	if c.calls, err = conn.QueueSubscribe("call.>", CallQueue, c.hear); err != nil {
+		return nil, err
 	}
-	// What no endpoint answers is answered here, so that a slip of the pen is not met with silence.
-	c.unknown, err = conn.QueueSubscribe("call.>", callQueue+"-unknown", c.stray)
-	return c, err
+	c.calls.SetClosedHandler(func(string) { close(c.drained) })
+	return c, c.service.listen(conn)
 }
 
-func (c *caller) call(r micro.Request) {
-	c.slots <- struct{}{}
-	c.work.Go(func() {
-		defer func() { <-c.slots }()
-		c.respond(r, c.execute(r.Subject(), nats.Header(r.Headers()), r.Data()))
-	})
+// hear gives a call to an idle worker, or to a new one. Goroutines that are used again keep their stacks; a new one's
+// grows several times on its way through a command.
+func (c *caller) hear(m *nats.Msg) {
+	select {
+	case c.next <- m:
+		return
+	default:
+	}
+	select {
+	case c.next <- m:
+	case c.workers <- struct{}{}:
+		c.work.Go(func() { c.worker(m) })
+	}
+}
+
+func (c *caller) worker(m *nats.Msg) {
+	defer func() { <-c.workers }()
+	for {
+		c.call(m)
+		select {
+		case m = <-c.next:
+		case <-c.closing:
+			return
+		}
+	}
+}
+
+// call answers one call, whatever it asks for.
+func (c *caller) call(m *nats.Msg) {
+	began := time.Now()
+	tokens := strings.Split(m.Subject, ".")
+	if n := len(tokens); (n == 2 || n == 3) && tokens[n-1] == "help" {
+		c.service.count(c.help, time.Since(began), c.helpOut(m, tokens))
+		return
+	}
+	reply := c.execute(m.Subject, m.Header, m.Data)
+	c.respond(m, reply)
+	if len(tokens) != 4 {
+		return
+	}
+	if endpoint := c.endpoints[[2]string{tokens[1], tokens[3]}]; endpoint != nil {
+		refused := ""
+		if reply.Error != nil {
+			refused = strconv.Itoa(reply.Error.Status) + ":" + reply.Error.Message
+		}
+		c.service.count(endpoint, time.Since(began), refused)
+	}
 }
 
 func (c *caller) execute(subject string, header nats.Header, data []byte) es.Reply {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	request, err := c.engine.requestOf(subject, header, data)
+	if err == nil {
+		err = c.engine.authorize(&request)
+	}
 	if err != nil {
 		return invalidReply(request, err)
 	}
 	return c.engine.Execute(ctx, request)
 }
 
-func (c *caller) respond(r micro.Request, reply es.Reply) {
-	body, err := json.Marshal(reply)
-	if err != nil {
+func (c *caller) respond(m *nats.Msg, reply es.Reply) {
+	answer := nats.Msg{}
+	var err error
+	if answer.Data, err = json.Marshal(reply); err != nil {
 		c.engine.metrics.failure(err)
 		return
 	}
-	if reply.Error == nil {
-		err = r.Respond(body)
-	} else {
-		err = r.Error(strconv.Itoa(reply.Error.Status), reply.Error.Message, body)
+	if reply.Error != nil {
+		answer.Header = nats.Header{micro.ErrorHeader: {reply.Error.Message}, micro.ErrorCodeHeader: {strconv.Itoa(reply.Error.Status)}}
 	}
-	if err != nil {
-		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", r.Subject(), err))
-	}
-}
-
-// stray answers what is spelt so that no endpoint hears it.
-func (c *caller) stray(m *nats.Msg) {
-	tokens := strings.Split(m.Subject, ".")
-	if len(tokens) == 2 && tokens[1] == "help" || len(tokens) == 3 && tokens[2] == "help" {
-		return
-	}
-	request, err := c.engine.requestOf(m.Subject, m.Header, m.Data)
-	if err == nil {
-		if _, err = c.engine.schemas.Command(request.Meta.Stream.Category, request.Type); err == nil {
-			return // an endpoint's own
-		}
-	}
-	if m.Reply == "" {
-		return
-	}
-	reply := invalidReply(request, err)
-	body, err := json.Marshal(reply)
-	if err != nil {
-		c.engine.metrics.failure(err)
-		return
-	}
-	answer := nats.NewMsg(m.Reply)
-	answer.Data = body
-	answer.Header.Set(micro.ErrorHeader, reply.Error.Message)
-	answer.Header.Set(micro.ErrorCodeHeader, strconv.Itoa(reply.Error.Status))
-	if err := c.conn.PublishMsg(answer); err != nil {
+	if err := m.RespondMsg(&answer); err != nil {
 		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", m.Subject, err))
 	}
 }
@@ -137,14 +153,14 @@ func invalidReply(r es.Request, err error) es.Reply {
 	return reply
 }
 
-// help lists every command, or one category's, with an example to paste.
-func (c *caller) help(r micro.Request) {
+// helpOut lists every command, or one category's, with an example to paste.
+func (c *caller) helpOut(m *nats.Msg, tokens []string) (refused string) {
 	categories := c.engine.schemas.Aggregates()
-	if tokens := strings.Split(r.Subject(), "."); len(tokens) == 3 {
+	if len(tokens) == 3 {
 		a, err := c.engine.schemas.Aggregate(tokens[1])
 		if err != nil {
-			c.respond(r, invalidReply(es.Request{}, err))
-			return
+			c.respond(m, invalidReply(es.Request{}, err))
+			return err.Error()
 		}
 		categories = []es.Aggregate{a}
 	}
@@ -159,9 +175,10 @@ func (c *caller) help(r micro.Request) {
 	b.WriteString("\n# Headers: Nats-Msg-Id (the command's id; the same id takes effect once), Correlation-Id, Causation-Id, User-Id,\n" +
 		"# Millstream-Expected-Version (refuse if the stream is at another version), traceparent.\n" +
 		"# To queue instead of waiting for the answer: nats pub -J commands.<category>.<id>.<Command> '{…}'\n")
-	if err := r.Respond([]byte(b.String())); err != nil {
-		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", r.Subject(), err))
+	if err := m.Respond([]byte(b.String())); err != nil {
+		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", m.Subject, err))
 	}
+	return ""
 }
 
 func exampleCall(a es.Aggregate, cmd *schema.Command) string {
@@ -171,12 +188,26 @@ func exampleCall(a es.Aggregate, cmd *schema.Command) string {
 
 // close stops hearing calls, then waits for those in work.
 func (c *caller) close(ctx context.Context) error {
-	err := c.unknown.Drain()
-	if e := c.service.Stop(); err == nil {
-		err = e
-	}
+	err := errors.Join(c.calls.Drain(), c.service.close())
 	done := make(chan struct{})
-	go func() { c.work.Wait(); close(done) }()
+	go func() {
+		<-c.drained
+		close(c.closing)
+		c.work.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("calls are still in work: %w", ctx.Err())
+	}
+}
+
+func closeService(ctx context.Context, unknown *nats.Subscription, service micro.Service, work *sync.WaitGroup) error {
+	err := errors.Join(unknown.Drain(), service.Stop())
+	done := make(chan struct{})
+	go func() { work.Wait(); close(done) }()
 	select {
 	case <-done:
 		return err

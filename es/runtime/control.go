@@ -38,6 +38,8 @@ type ProjectionInfo struct {
 	Paused     *readmodel.Pause    `json:"paused,omitempty"`
 	Skipped    []readmodel.Skipped `json:"skipped,omitempty"`
 	File       string              `json:"file"`
+	Work       []ProjectionWork    `json:"work,omitempty"`    // rebuilds and verifications under way
+	Verdict    *Verdict            `json:"verdict,omitempty"` // of the last verification since the start
 }
 
 func (p *projection) info(ctx context.Context, last es.Revision) ProjectionInfo {
@@ -47,6 +49,10 @@ func (p *projection) info(ctx context.Context, last es.Revision) ProjectionInfo 
 		Rejected: p.serving.Rejected, Paused: p.serving.Paused, File: p.model.Path(), State: Running,
 	}
 	answering, halted := p.answering(), p.halted
+	for _, w := range p.works {
+		i.Work = append(i.Work, w.now())
+	}
+	i.Verdict = p.verdict
 	p.mu.Unlock()
 	i.Built, _ = p.model.Checkpoint()
 	if answering != nil {
@@ -69,8 +75,6 @@ func (p *projection) info(ctx context.Context, last es.Revision) ProjectionInfo 
 	case !p.model.Complete():
 		i.State = Building
 	}
-	p.engine.metrics.lag.WithLabelValues(i.Name).Set(float64(i.Lag))
-	p.engine.answers.lag.WithLabelValues(i.Name).Set(i.LagSeconds)
 	return i
 }
 

@@ -99,10 +99,10 @@ func TestSkippingIsTheRecordedWayOutOfAHalt(t *testing.T) {
 	if err != nil || infos[0].State != Running || len(infos[0].Skipped) != 2 || infos[0].Skipped[0].By != "ada" || infos[0].Skipped[0].Reason != "13 is unlucky" {
 		t.Errorf("%+v, %v", infos, err)
 	}
-	if verdicts, err := Verify(t.Context(), s.conn, "strict", func(string, es.Revision, es.Revision) {}); err != nil || len(verdicts) != 1 || verdicts[0].Diff != "" {
+	if verdicts, err := Verify(t.Context(), s.conn, ProjectionRequest{Name: "strict", By: "ada"}, func(string, es.Revision, es.Revision) {}); err != nil || len(verdicts) != 1 || verdicts[0].Diff != "" {
 		t.Errorf("a rebuild must skip the same: %+v, %v", verdicts, err)
 	}
-	if err := Rebuild(t.Context(), s.conn, "strict", func(string, es.Revision, es.Revision) {}); err != nil {
+	if err := Rebuild(t.Context(), s.conn, ProjectionRequest{Name: "strict", By: "ada"}, func(string, es.Revision, es.Revision) {}); err != nil {
 		t.Errorf("rebuild: %v", err)
 	}
 	closeEngine(t, e)
@@ -125,7 +125,7 @@ func TestVerifyNamesTheFirstDifference(t *testing.T) {
 	wantCoins(t, e, last.Revision, 5)
 	verify := func() Verdict {
 		t.Helper()
-		verdicts, err := Verify(t.Context(), s.conn, "pots", func(string, es.Revision, es.Revision) {})
+		verdicts, err := Verify(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"}, func(string, es.Revision, es.Revision) {})
 		if err != nil || len(verdicts) != 1 {
 			t.Fatalf("%+v, %v", verdicts, err)
 		}

@@ -96,7 +96,7 @@ func (d *deadLetters) Publish(topic string, messages ...*message.Message) error 
 		} else {
 			letter.Bytes = m.Payload
 		}
-		if err := d.put(m.Context(), letter); err != nil {
+		if err := d.put(m.Context(), letter, aboutDelivery(delivery)); err != nil {
 			return err
 		}
 	}
@@ -105,7 +105,7 @@ func (d *deadLetters) Publish(topic string, messages ...*message.Message) error 
 
 // put stores a letter. One that waits is taken back when what it waited for has meanwhile been settled: the retry
 // that did so may not have seen it.
-func (d *deadLetters) put(ctx context.Context, letter DeadLetter) error {
+func (d *deadLetters) put(ctx context.Context, letter DeadLetter, about []any) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	isNew, settled, err := d.letters.add(ctx, letter)
@@ -123,7 +123,7 @@ func (d *deadLetters) put(ctx context.Context, letter DeadLetter) error {
 	}
 	if isNew {
 		d.metrics.deadLetters.WithLabelValues(letter.Consumer).Inc()
-		d.metrics.log.Error("message put aside", "consumer", letter.Consumer, "subject", letter.Subject, "sequence", letter.Sequence, "deadLetter", letter.ID, "error", letter.Error)
+		d.metrics.log.Error("message put aside", append(about, "consumer", letter.Consumer, "subject", letter.Subject, "sequence", letter.Sequence, "deadLetter", letter.ID, "error", letter.Error)...)
 	}
 	return nil
 }

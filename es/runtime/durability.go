@@ -34,12 +34,17 @@ func (d *durability) acknowledged(revision es.Revision) { raise(&d.stored, uint6
 
 // reach returns when a revision, and so all before it, is on disk. ErrUnknownOutcome: it did not get there.
 func (d *durability) reach(ctx context.Context, revision es.Revision) error {
+	return d.arrive(ctx, revision, d.syncer.Turn())
+}
+
+// arrive is reach for one whose turn may have begun.
+func (d *durability) arrive(ctx context.Context, revision es.Revision, turn *natsstore.Turn) error {
 	if d.syncer == nil || uint64(revision) <= d.synced.Load() {
 		return nil
 	}
 	// A decision may stand on what another process appended through this server: that is covered too, it was read.
 	covered := max(d.stored.Load(), uint64(revision))
-	if err := d.syncer.Wait(ctx); err != nil {
+	if err := turn.Wait(ctx); err != nil {
 		return err
 	}
 	raise(&d.synced, covered)
@@ -88,7 +93,7 @@ func (d *durability) register(r *prometheus.Registry) {
 	counter := func(name, help string, value func(natsstore.SyncStats) float64) {
 		r.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return value(d.syncer.Stats()) }))
 	}
-	counter("millstream_syncs_total", "Syncs of the file system.", func(s natsstore.SyncStats) float64 { return float64(s.Syncs) })
+	counter("millstream_syncs_total", "Syncs to disk, of the log alone or of the whole file system.", func(s natsstore.SyncStats) float64 { return float64(s.Syncs) })
 	counter("millstream_synced_waits_total", "Waits that syncs have answered; divided by the syncs, the size of a group commit.", func(s natsstore.SyncStats) float64 { return float64(s.Served) })
 	counter("millstream_sync_seconds_total", "Time spent in syncs.", func(s natsstore.SyncStats) float64 { return s.Busy.Seconds() })
 }

@@ -31,6 +31,7 @@ type Engine struct {
 	node        string
 	schemas     *schema.Registry
 	conn        *nats.Conn
+	tail        *nats.Conn // what projectors read comes on it
 	js          jetstream.JetStream
 	log         *natsstore.Log
 	executor    *executor
@@ -39,9 +40,11 @@ type Engine struct {
 	router      *message.Router
 	routed      chan struct{} // closed when the router has ended
 	caller      *caller
+	asked       *asked
 	ops         []*nats.Subscription
 	answers     *answers          // of queries, while their read models stand
 	queue       message.Publisher // queued commands out
+	feed        *feed
 	letters     *Letters
 	deadLetters *deadLetters
 	consumers   []*consumer
@@ -51,6 +54,9 @@ type Engine struct {
 	marks       *marks   // nil: none are needed
 	lock        *os.File // of the read models' directory
 	fatal       chan error
+	overviews   overviews
+	looks       looks
+	tracing     *tracing // nil: nobody wants spans
 	background  sync.WaitGroup
 	stop        context.CancelFunc
 	stopped     context.Context
@@ -76,6 +82,9 @@ func Start(ctx context.Context, cfg Config) (*Engine, error) {
 		fatal: make(chan error, 1), routed: make(chan struct{}),
 		metrics: newMetrics(cfg.Metrics, cfg.Logger, cfg.Durability),
 	}
+	e.overviews.started = time.Now()
+	e.looks.engine = e
+	e.tracing = newTracing(cfg.Tracer)
 	e.durability = &durability{mode: cfg.Durability, syncer: cfg.Syncer}
 	e.durability.register(cfg.Metrics)
 	e.stopped, e.stop = context.WithCancel(context.Background())
@@ -114,7 +123,9 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.log.Mend(ctx); err != nil {
 		return err
 	}
+	e.feed = newFeed(e)
 	e.executor = newExecutor(e.log, e.schemas, e.durability, e.metrics)
+	e.executor.tracing = e.tracing
 	e.startSnapshots()
 	e.letters = NewLetters(e.js)
 	e.deadLetters = &deadLetters{letters: e.letters, metrics: e.metrics}
@@ -129,6 +140,7 @@ func (e *Engine) start(ctx context.Context) error {
 			return err
 		}
 	}
+	var sagas []*sagaRunner
 	if e.cfg.has(RoleSagas) {
 		for _, saga := range e.cfg.Domain.Sagas {
 			s := &sagaRunner{engine: e, saga: saga, log: natsstore.NewSagaLog(e.js), timers: natsstore.NewTimers(e.js)}
@@ -136,6 +148,7 @@ func (e *Engine) start(ctx context.Context) error {
 				return fmt.Errorf("saga %s: %w", saga.Name(), err)
 			}
 			s.start()
+			sagas = append(sagas, s)
 		}
 	}
 	if err := e.stand(); err != nil {
@@ -155,11 +168,25 @@ func (e *Engine) start(ctx context.Context) error {
 	if err := e.serveLetters(); err != nil {
 		return fmt.Errorf("service %s>: %w", lettersSubject, err)
 	}
+	for _, s := range sagas {
+		if err := e.serveSaga(s); err != nil {
+			return fmt.Errorf("service %s>: %w", sagasSubject, err)
+		}
+	}
 	e.watchSyncer()
 	if e.cfg.has(RoleCommands) {
 		if e.caller, err = startCaller(e, e.conn, Version); err != nil {
 			return fmt.Errorf("service call.>: %w", err)
 		}
+	}
+	if e.cfg.has(RoleProjectors) {
+		if e.asked, err = startAsked(e, e.conn); err != nil {
+			return fmt.Errorf("service queries.>: %w", err)
+		}
+	}
+	e.metrics.begin(e.cfg.Domain)
+	if err := e.cfg.Metrics.Register(&e.looks); err != nil {
+		return fmt.Errorf("metrics: %w", err)
 	}
 	return e.conn.Flush()
 }
@@ -203,6 +230,9 @@ func (e *Engine) Close(ctx context.Context) error {
 		if e.caller != nil {
 			errs = append(errs, e.caller.close(ctx))
 		}
+		if e.asked != nil {
+			errs = append(errs, e.asked.close(ctx))
+		}
 		for _, sub := range e.ops {
 			errs = append(errs, sub.Unsubscribe())
 		}
@@ -210,7 +240,11 @@ func (e *Engine) Close(ctx context.Context) error {
 		if e.router != nil {
 			errs = append(errs, e.drain(ctx))
 		}
+		if e.feed != nil {
+			e.feed.close()
+		}
 		e.stop()
+		e.looks.end()
 		e.background.Wait()
 		if e.marks != nil {
 			errs = append(errs, e.marks.set(ctx))
@@ -223,6 +257,9 @@ func (e *Engine) Close(ctx context.Context) error {
 		}
 		if e.queue != nil {
 			errs = append(errs, e.queue.Close())
+		}
+		if e.tail != nil {
+			e.tail.Close()
 		}
 		if e.conn != nil {
 			errs = append(errs, e.conn.FlushTimeout(time.Second))
@@ -323,6 +360,8 @@ func (e *Engine) Execute(ctx context.Context, r es.Request) es.Reply {
 func (e *Engine) executeOwn(ctx context.Context, r es.Request) (es.Reply, error) {
 	reply := e.executor.execute(ctx, r)
 	switch {
+	case reply.Outcome == es.Conflict && r.Expected != nil: // what was expected will not come back
+		return reply, nil
 	case reply.Outcome == es.UnknownOutcome, reply.Outcome == es.Conflict, reply.Outcome == es.Failed && reply.Error.Status == 503:
 		return reply, es.Transient(errors.New(reply.Error.Message))
 	}

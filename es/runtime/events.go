@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
 )
@@ -21,13 +20,19 @@ func (d Delivery) events() ([]es.Recorded, error) {
 	return c.events, c.err
 }
 
+// handled are the types of the events that are handled.
+func handled(interest es.Interest) map[string]bool {
+	types := map[string]bool{}
+	for _, event := range interest.Handles {
+		types[event.EventType()] = true
+	}
+	return types
+}
+
 // eventKeys chooses the lanes of a commit: those of its events that are somebody's. A commit that cannot be read
 // goes to a lane of its own, where the handler meets the error.
 func (e *Engine) eventKeys(interest es.Interest, keyOf func(es.Recorded) (string, error)) func(*nats.Msg, uint64) ([]string, any) {
-	handled := map[string]bool{}
-	for _, event := range interest.Handles {
-		handled[event.EventType()] = true
-	}
+	handled := handled(interest)
 	return func(m *nats.Msg, sequence uint64) ([]string, any) {
 		// A single event names its type in a header: most commits need no decoding to be passed over.
 		if t := m.Header.Get("ce-type"); t != "" && !handled[t] {
@@ -49,13 +54,4 @@ func (e *Engine) eventKeys(interest es.Interest, keyOf func(es.Recorded) (string
 		}
 		return keys, decoded{events, nil}
 	}
-}
-
-// decode reads a stored commit as a batch reader gets it.
-func (e *Engine) decode(m jetstream.Msg) ([]es.Recorded, error) {
-	meta, err := m.Metadata()
-	if err != nil {
-		return nil, es.Permanent(err)
-	}
-	return e.log.Decode(m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
 }

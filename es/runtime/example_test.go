@@ -203,3 +203,32 @@ func ExampleEngine_ExecuteAll_unique() {
 	// 3: accepted accepted
 	// 4: accepted accepted
 }
+
+// follow prints what happens to accounts until ctx ends, and returns where to go on.
+func follow(ctx context.Context, engine *runtime.Engine, last es.Revision) (es.Revision, error) {
+	s, err := engine.Follow(ctx, runtime.Filter{Category: "account"}, runtime.FollowFrom{After: last})
+	if err != nil {
+		return last, err
+	}
+	for n := range s.C() { // n.Live is said once, when what is new begins
+		for _, r := range n.Events {
+			fmt.Println(r.Revision, r.Stream, r.EventType())
+		}
+		last = n.Revision
+	}
+	return last, s.Err() // runtime.ErrSlow, the context's error, or what was wrong
+}
+
+func ExampleEngine_Follow() {
+	engine, stop, err := start()
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer stop()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // at once, so that this example ends
+	_, err = follow(ctx, engine, 0)
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output: true
+}

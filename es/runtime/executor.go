@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/maypok86/otter/v2"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
 	"github.com/millstream-es/millstream/es/schema"
 )
 
@@ -31,6 +33,7 @@ type executor struct {
 	snapshots  *snapshots // nil: every load reads the whole history
 	streams    keyedMutex // within the process, so that writers of one aggregate queue instead of conflicting
 	metrics    *metrics
+	tracing    *tracing // nil: nobody wants spans
 }
 
 func newExecutor(log es.Log, schemas *schema.Registry, d *durability, m *metrics) *executor {
@@ -108,17 +111,21 @@ func recovered(err *error) {
 // a repeated answer. Meta.CommandID is set.
 func (x *executor) execute(ctx context.Context, r es.Request) es.Reply {
 	began := time.Now()
-	reply := x.decide(ctx, r)
-	if err := x.durability.reach(ctx, reply.Revision); err != nil {
+	ctx, span := x.tracing.command(ctx, &r)
+	turn := x.durability.syncer.Turn()
+	defer turn.End()
+	reply := x.decide(ctx, r, turn)
+	if err := x.durability.arrive(ctx, reply.Revision, turn); err != nil {
 		reply = es.Reply{CommandID: reply.CommandID, Stream: reply.Stream, Outcome: outcome(err), Error: Problem(err)}
 	}
 	x.metrics.command(r.Meta.Stream.Category, r.Type, reply.Outcome, time.Since(began))
+	span.replied(reply)
 	return reply
 }
 
 // decide carries a command to its commit, holding its stream's lock; not for the disk, so that the next command of
 // the stream can share the sync.
-func (x *executor) decide(ctx context.Context, r es.Request) (reply es.Reply) {
+func (x *executor) decide(ctx context.Context, r es.Request, turn *natsstore.Turn) (reply es.Reply) {
 	reply = es.Reply{CommandID: r.Meta.CommandID, Stream: r.Meta.Stream.String(), Durability: x.durability.mode}
 	refuse := func(err error, allowed []string) es.Reply {
 		reply.Outcome, reply.Error = outcome(err), Problem(err)
@@ -127,7 +134,7 @@ func (x *executor) decide(ctx context.Context, r es.Request) (reply es.Reply) {
 			reply.Durability = ""
 		}
 		if reply.Error.Code == "internal" {
-			x.metrics.failure(err)
+			x.metrics.failure(err, about(r.Meta, 0)...)
 		}
 		return reply
 	}
@@ -140,7 +147,7 @@ func (x *executor) decide(ctx context.Context, r es.Request) (reply es.Reply) {
 	defer unlock()
 	var allowed []string
 	err = x.persist(ctx, func() (done bool, err error) {
-		done, allowed, err = x.attempt(ctx, r, decoded, &reply)
+		done, allowed, err = x.attempt(ctx, r, decoded, &reply, turn)
 		return done, err
 	}, r.Meta.Stream)
 	if err != nil {
@@ -166,7 +173,7 @@ func (x *executor) persist(ctx context.Context, attempt func() (done bool, err e
 		moved := errors.Is(err, es.ErrConflict) && !errors.Is(err, errUnexpected)
 		if errors.Is(err, es.ErrUnknownOutcome) || moved && n < appendAttempts {
 			for _, s := range streams {
-				x.cache.Invalidate(s)
+				x.doubt(s)
 			}
 			if pause.wait(ctx) {
 				continue
@@ -188,6 +195,9 @@ func (x *executor) prepare(r *es.Request) (es.Command, error) {
 	if err := r.Meta.Stream.Validate(); err != nil {
 		return nil, err
 	}
+	if command.Internal && !r.Internal {
+		return nil, internalCommand(command)
+	}
 	decoded, hash, err := command.DecodeHashed(r.Data)
 	if err != nil {
 		return nil, err
@@ -204,13 +214,16 @@ func (x *executor) prepare(r *es.Request) (es.Command, error) {
 var errUnexpected = fmt.Errorf("%w: not the version expected", es.ErrConflict)
 
 // attempt decides and appends once. done is false, without an error, when a cached state proved old.
-func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command, reply *es.Reply) (done bool, allowed []string, err error) {
+func (x *executor) attempt(ctx context.Context, r es.Request, command es.Command, reply *es.Reply, turn *natsstore.Turn) (done bool, allowed []string, err error) {
 	d, err := x.consider(ctx, r, command, reply)
 	if err != nil || d.stale || len(d.commit.Events) == 0 {
 		return err == nil && !d.stale, d.allowed, err
 	}
+	turn.Begin()
 	began := time.Now()
+	span := x.tracing.begin(ctx, "append")
 	revision, err := x.log.Append(ctx, d.commit)
+	span.end(err)
 	x.metrics.append(time.Since(began), err)
 	if err != nil {
 		return false, nil, err
@@ -243,7 +256,7 @@ func (x *executor) consider(ctx context.Context, r es.Request, command es.Comman
 		}
 		last, err := x.log.Last(ctx, r.Meta.Stream)
 		if err == nil && last != inst.revision {
-			x.cache.Invalidate(r.Meta.Stream)
+			x.doubt(r.Meta.Stream)
 			d.stale = true
 		}
 		return err == nil && !d.stale, err
@@ -263,7 +276,11 @@ func (x *executor) consider(ctx context.Context, r es.Request, command es.Comman
 		reply.Revision, reply.Version = inst.revision, inst.version
 		return d, unexpected(*r.Expected, inst.version)
 	}
+	began := time.Now()
+	span := x.tracing.begin(ctx, "decide")
 	events, decideErr := inst.decide(command, r.Meta)
+	span.end(decideErr)
+	x.metrics.decides.Observe(time.Since(began).Seconds())
 	if decideErr != nil || len(events) == 0 {
 		if ok, err := newest(); !ok {
 			return d, err
@@ -278,7 +295,7 @@ func (x *executor) consider(ctx context.Context, r es.Request, command es.Comman
 	}
 	d.commit = es.Commit{Stream: r.Meta.Stream, Expected: inst.revision}
 	for i, e := range events {
-		d.commit.Events = append(d.commit.Events, es.Recorded{Event: e, Meta: r.Meta, ID: fmt.Sprintf("%s/%d", r.Meta.CommandID, i+1), Version: inst.version + uint64(i) + 1})
+		d.commit.Events = append(d.commit.Events, es.Recorded{Event: e, Meta: r.Meta, ID: r.Meta.CommandID + "/" + strconv.Itoa(i+1), Version: inst.version + uint64(i) + 1})
 	}
 	return d, nil
 }
@@ -295,37 +312,47 @@ func (x *executor) committed(d decision, revision es.Revision, reply *es.Reply) 
 		x.cache.Invalidate(d.commit.Stream) // stored all the same: the next load says what is wrong
 		return
 	}
-	x.cache.Set(d.commit.Stream, d.inst)
 	x.snapshots.offer(d.commit.Stream, d.inst, false)
 }
 
-// instance returns the aggregate, from the cache or loaded; fresh says that it was just loaded.
+// instance returns the aggregate, from the cache or loaded; fresh says that it was just loaded, by its leader's word.
 func (x *executor) instance(ctx context.Context, s es.Stream) (inst *instance, fresh bool, err error) {
-	if inst, ok := x.cache.GetIfPresent(s); ok {
+	inst, doubted := x.cache.GetIfPresent(s)
+	if inst != nil {
 		x.metrics.cacheHits.Inc()
 		return inst, false, nil
 	}
 	x.metrics.cacheMisses.Inc()
-	if inst, err = x.load(ctx, s); err != nil {
+	if inst, err = x.fold(ctx, s, !doubted); err != nil {
 		return nil, false, err
 	}
 	x.cache.Set(s, inst)
-	return inst, true, nil
+	return inst, doubted, nil
 }
 
-// load folds an aggregate from its snapshot and what follows, or from its whole history.
+// doubt forgets a state that proved old. In its place stands nil: a replica that lags would show the same once more, so
+// the next load asks the leader.
+func (x *executor) doubt(s es.Stream) { x.cache.Set(s, nil) }
+
+// load returns the aggregate as it stands in the log.
 func (x *executor) load(ctx context.Context, s es.Stream) (*instance, error) {
+	return x.fold(ctx, s, false)
+}
+
+// fold makes an aggregate from its snapshot and what follows, or from its whole history. One that may lag is no worse
+// than one in the cache: the guard, or the question for the newest revision, tells.
+func (x *executor) fold(ctx context.Context, s es.Stream, mayLag bool) (*instance, error) {
 	aggregate, err := x.schemas.Aggregate(s.Category)
 	if err != nil {
 		return nil, err
 	}
 	began := x.now()
-	inst, lied, err := x.snapshots.restore(ctx, x.log, aggregate, s)
+	inst, lied, err := x.snapshots.restore(ctx, x.log, aggregate, s, mayLag)
 	if err != nil {
 		return nil, err
 	}
 	if inst == nil {
-		history, err := x.log.Load(ctx, s, es.Range{})
+		history, err := x.log.Load(ctx, s, es.Range{MayLag: mayLag})
 		if err != nil {
 			return nil, fmt.Errorf("load %s: %w", s, err)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -48,11 +47,13 @@ func (e *Engine) startGateway(g es.Gateway) {
 
 // deliver does the I/O for one event and sends the answer back as commands. The idempotency key is made of stream and
 // event id.
-func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error {
+func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) (err error) {
 	ctx := m.Context()
 	if done, err := e.answered(ctx, g, r); done || err != nil {
 		return err
 	}
+	ctx, span := e.tracing.reaction(ctx, "gateway "+g.Name, r.Stream.String(), r)
+	defer func() { span.end(err) }()
 	// An event's id is unique within its stream.
 	effects, err := g.Deliver(ctx, r, derivedID("delivery", g.Name, r.Stream, r.ID))
 	if err != nil {
@@ -73,9 +74,9 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error 
 		}
 		meta := es.Meta{
 			Stream: send.Stream, CommandID: derivedID("gateway", g.Name, r.Stream, r.ID, i), User: gatewayUser(g),
-			Correlation: r.Correlation, Causation: r.ID, Traceparent: r.Traceparent,
+			Correlation: r.Correlation, Causation: r.ID, Traceparent: e.tracing.parent(ctx, r.Traceparent),
 		}
-		reply, err := e.executeOwn(ctx, es.Request{Type: send.Command.CommandType(), Data: data, Meta: meta})
+		reply, err := e.executeOwn(ctx, es.Request{Type: send.Command.CommandType(), Data: data, Meta: meta, Internal: true})
 		if err != nil {
 			return fmt.Errorf("gateway %s: %w", g.Name, err)
 		}
@@ -83,7 +84,7 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) error 
 		case es.Accepted, es.Unchanged:
 		case es.RejectedReply:
 			// The domain has moved on; its "no" is an answer, and the history shows why.
-			e.cfg.Logger.Info("gateway's command rejected", "gateway", g.Name, "stream", reply.Stream, "command", send.Command.CommandType(), "code", reply.Error.Code, "at", time.Now())
+			e.cfg.Logger.Info("gateway's command rejected", append(about(meta, reply.Revision), "gateway", g.Name, "command", send.Command.CommandType(), "code", reply.Error.Code)...)
 		default:
 			return es.Permanent(fmt.Errorf("gateway %s: command %s to %s: %s: %s", g.Name, send.Command.CommandType(), reply.Stream, reply.Error.Code, reply.Error.Message))
 		}

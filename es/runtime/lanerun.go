@@ -49,7 +49,7 @@ type laneRun struct {
 }
 
 func (r *laneRun) bind() error {
-	_, err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
+	err := openConsumer(r.ctx, r.cfg.JetStream, r.cfg.Forget, r.cfg.Stream, jetstream.ConsumerConfig{
 		Durable:        r.cfg.Durable,
 		FilterSubject:  r.topic,
 		AckPolicy:      jetstream.AckExplicitPolicy,

@@ -114,7 +114,7 @@ func (s *LaneSubscriber) Subscribe(ctx context.Context, topic string) (<-chan *m
 	runCtx, stop := context.WithCancel(ctx)
 	r := &laneRun{
 		cfg: s.cfg, topic: topic,
-		puller: newPuller(s.cfg.JetStream.Conn(), s.cfg.Stream, s.cfg.Durable),
+		puller: newPuller(s.cfg.JetStream.Conn(), s.cfg.Stream, s.cfg.Durable, pinGroup, mostPulled),
 		ctx:    runCtx, stop: stop,
 		out:  make(chan *message.Message),
 		done: make(chan struct{}),

@@ -109,7 +109,7 @@ func (r LetterRequest) command() string {
 // serveLetters begins to answer operators, for each consumer that runs here.
 func (e *Engine) serveLetters() error {
 	for _, c := range e.consumers {
-		sub, err := e.conn.QueueSubscribe(lettersSubject+c.name, callQueue, func(m *nats.Msg) {
+		sub, err := e.conn.QueueSubscribe(lettersSubject+c.name, CallQueue, func(m *nats.Msg) {
 			e.background.Go(func() {
 				body, err := json.Marshal(c.answer(m.Data))
 				if err == nil {

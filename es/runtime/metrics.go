@@ -15,13 +15,13 @@ type metrics struct {
 	log         *slog.Logger
 	commands    *prometheus.CounterVec
 	seconds     *prometheus.HistogramVec
+	decides     prometheus.Histogram
 	appends     prometheus.Histogram
 	conflicts   prometheus.Counter
 	cacheHits   prometheus.Counter
 	cacheMisses prometheus.Counter
 	deadLetters *prometheus.CounterVec
 	transitions *prometheus.CounterVec
-	lag         *prometheus.GaugeVec
 	applied     *prometheus.CounterVec
 
 	snapshotsRead    *prometheus.CounterVec
@@ -34,13 +34,13 @@ func newMetrics(r *prometheus.Registry, log *slog.Logger, durability es.Durabili
 		log:         log,
 		commands:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_commands_total", Help: "Commands executed, by type and outcome."}, []string{"category", "command", "outcome"}),
 		seconds:     prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "millstream_command_seconds", Help: "From the engine's door to the reply.", Buckets: latencies}, []string{"category"}),
+		decides:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "millstream_decide_seconds", Help: "One decision of an aggregate, its state at hand.", Buckets: prometheus.ExponentialBuckets(0.000001, 4, 12)}),
 		appends:     prometheus.NewHistogram(prometheus.HistogramOpts{Name: "millstream_append_seconds", Help: "One append to the log.", Buckets: latencies}),
 		conflicts:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_append_conflicts_total", Help: "Appends that found the stream moved on."}),
 		cacheHits:   prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_aggregate_cache_hits_total", Help: "Decisions on a cached state."}),
 		cacheMisses: prometheus.NewCounter(prometheus.CounterOpts{Name: "millstream_aggregate_cache_misses_total", Help: "Decisions that had to load."}),
 		deadLetters: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_dead_letters_total", Help: "Messages put aside."}, []string{"consumer"}),
 		transitions: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_saga_transitions_total", Help: "Transitions stored."}, []string{"saga"}),
-		lag:         prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "millstream_projector_lag_revisions", Help: "Revisions between the log and a read model, when last looked at."}, []string{"projector"}),
 		applied:     prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_projector_events_total", Help: "Events applied."}, []string{"projector"}),
 
 		snapshotsRead:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: "millstream_snapshots_read_total", Help: "Snapshots looked for at a load: used, none, unavailable, or ignored because of their checksum, schema, state, because they are unreadable or the log is another."}, []string{"result"}),
@@ -50,7 +50,7 @@ func newMetrics(r *prometheus.Registry, log *slog.Logger, durability es.Durabili
 	if durability == es.Durable {
 		mode.Set(1)
 	}
-	r.MustRegister(m.commands, m.seconds, m.appends, m.conflicts, m.cacheHits, m.cacheMisses, m.deadLetters, m.transitions, m.lag, m.applied, m.snapshotsRead, m.snapshotsWritten, mode)
+	r.MustRegister(m.commands, m.seconds, m.decides, m.appends, m.conflicts, m.cacheHits, m.cacheMisses, m.deadLetters, m.transitions, m.applied, m.snapshotsRead, m.snapshotsWritten, mode)
 	return m
 }
 
@@ -62,6 +62,25 @@ func (m *metrics) command(category, command string, o es.OutcomeKind, d time.Dur
 	m.seconds.WithLabelValues(category).Observe(d.Seconds())
 }
 
+// begin makes the counters of what may happen later start at zero, so that the first time shows as a rise.
+func (m *metrics) begin(d es.Domain) {
+	for _, name := range Consumers(d) {
+		m.deadLetters.WithLabelValues(name)
+	}
+	for _, s := range d.Sagas {
+		m.transitions.WithLabelValues(s.Name())
+	}
+	for _, p := range d.Projectors {
+		m.applied.WithLabelValues(p.Name)
+	}
+	for _, result := range []string{"written", "failed", "dropped"} {
+		m.snapshotsWritten.WithLabelValues(result)
+	}
+	for _, result := range []string{snapshotUsed, snapshotAbsent, snapshotUnavailable, snapshotUnreadable, snapshotDamaged, snapshotOtherSchema, snapshotOtherState, snapshotOtherLog} {
+		m.snapshotsRead.WithLabelValues(result)
+	}
+}
+
 func (m *metrics) append(d time.Duration, err error) {
 	m.appends.Observe(d.Seconds())
 	if errors.Is(err, es.ErrConflict) {
@@ -69,7 +88,7 @@ func (m *metrics) append(d time.Duration, err error) {
 	}
 }
 
-// failure logs what no caller is shown.
-func (m *metrics) failure(err error) {
-	m.log.Error("the engine failed at something it does not show its callers", "error", err)
+// failure logs what no caller is shown; with are the fields of the message it is about.
+func (m *metrics) failure(err error, with ...any) {
+	m.log.Error("the engine failed at something it does not show its callers", append(with, "error", err)...)
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/readmodel"
@@ -61,7 +62,7 @@ func (e *Engine) startOps() error {
 	for _, verb := range []string{verbInfo, verbPause, verbResume, verbRollback, verbRebuild, verbVerify, verbQuery} {
 		queue := "" // every node
 		if verb == verbQuery {
-			queue = callQueue
+			queue = CallQueue
 		}
 		sub, err := e.conn.QueueSubscribe(opsSubject+verb, queue, func(m *nats.Msg) {
 			e.background.Go(func() { e.answerOps(verb, m) })
@@ -140,10 +141,17 @@ func (e *Engine) operate(verb string, r ProjectionRequest, last *opsStep, progre
 	case verbRollback:
 		err = p.rollback()
 	case verbRebuild:
-		return p.rebuild(ctx, progress)
+		return p.atWork(ProjectionWork{Kind: verb, By: r.By}, progress, func(progress func(done, total es.Revision)) error {
+			return p.rebuild(ctx, progress)
+		})
 	case verbVerify:
-		last.Diff, last.Revision, err = p.verify(ctx, progress)
-		return err
+		return p.atWork(ProjectionWork{Kind: verb, By: r.By}, progress, func(progress func(done, total es.Revision)) error {
+			last.Diff, last.Revision, err = p.verify(ctx, progress)
+			if err == nil {
+				p.verified(Verdict{e.node, last.Revision, last.Diff})
+			}
+			return err
+		})
 	case verbQuery:
 		return e.question(ctx, p, r, last)
 	}
@@ -185,7 +193,8 @@ func (e *Engine) question(ctx context.Context, p *projection, r ProjectionReques
 
 // Projections asks every running node how its projectors stand. name "" means all.
 func Projections(ctx context.Context, nc *nats.Conn, name string) ([]ProjectionInfo, error) {
-	return infos(ctx, nc, verbInfo, ProjectionRequest{Name: name})
+	steps, err := ask(ctx, nc, verbInfo, ProjectionRequest{Name: name}, nil)
+	return infosOf(steps), err
 }
 
 // PauseProjection stops a projector on every node until it is resumed; queries are answered as it stands.
@@ -207,19 +216,61 @@ func RollBackProjection(ctx context.Context, nc *nats.Conn, r ProjectionRequest)
 }
 
 func infos(ctx context.Context, nc *nats.Conn, verb string, r ProjectionRequest) ([]ProjectionInfo, error) {
+	steps, err := operated(ctx, nc, verb, r, nil)
+	return infosOf(steps), err
+}
+
+func infosOf(steps []opsStep) []ProjectionInfo {
 	var all []ProjectionInfo
-	steps, err := ask(ctx, nc, verb, r, nil)
 	for _, s := range steps {
 		all = append(all, s.Infos...)
 	}
 	slices.SortStableFunc(all, func(a, b ProjectionInfo) int { return strings.Compare(a.Name+" "+a.Node, b.Name+" "+b.Node) })
-	return all, err
+	return all
+}
+
+// operated asks the nodes for what an operator wants done, and records what became of it.
+func operated(ctx context.Context, nc *nats.Conn, verb string, r ProjectionRequest, progress func(node string, done, total es.Revision)) ([]opsStep, error) {
+	if err := checkOperator(r.By, r.Reason); err != nil {
+		return nil, err
+	}
+	if !es.ValidID(r.Name) {
+		return nil, es.NotFound("unknown_projector", fmt.Sprintf("no projector can be called %.64q", r.Name))
+	}
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return nil, err
+	}
+	steps, err := ask(ctx, nc, verb, r, progress)
+	a := Action{Kind: verb, By: r.By, Reason: r.Reason}
+	detail := struct {
+		Nodes  []string    `json:"nodes"`
+		Skip   es.Revision `json:"skip,omitempty"`
+		Differ []string    `json:"differ,omitempty"` // nodes; not in what, since rows may be personal and a record stays
+	}{Nodes: []string{}, Skip: r.Skip}
+	if r.Skip > 0 {
+		a.Kind = "skip"
+	}
+	for _, s := range steps {
+		detail.Nodes = append(detail.Nodes, s.Node)
+		if s.Diff != "" {
+			detail.Differ = append(detail.Differ, s.Node)
+		}
+	}
+	if verb == verbVerify && err == nil {
+		a.State = "equal"
+		if len(detail.Differ) > 0 {
+			a.State = "differs"
+		}
+	}
+	a.Detail = detail
+	return steps, record(ctx, js, OnProjections, r.Name, a, err)
 }
 
 // Rebuild asks every running node to build a read model anew, and returns when all have. Queries are answered from
-// the old one meanwhile. Errors: no node answers; a node fails or falls silent.
-func Rebuild(ctx context.Context, nc *nats.Conn, projector string, progress func(node string, done, total es.Revision)) error {
-	_, err := ask(ctx, nc, verbRebuild, ProjectionRequest{Name: projector}, progress)
+// the old one meanwhile; Projections says how far it is. Errors: no node answers; a node fails or falls silent.
+func Rebuild(ctx context.Context, nc *nats.Conn, r ProjectionRequest, progress func(node string, done, total es.Revision)) error {
+	_, err := operated(ctx, nc, verbRebuild, r, progress)
 	return err
 }
 
@@ -231,9 +282,9 @@ type Verdict struct {
 }
 
 // Verify asks every running node to build a read model anew and compare it with its own, row by row.
-func Verify(ctx context.Context, nc *nats.Conn, projector string, progress func(node string, done, total es.Revision)) ([]Verdict, error) {
+func Verify(ctx context.Context, nc *nats.Conn, r ProjectionRequest, progress func(node string, done, total es.Revision)) ([]Verdict, error) {
 	var all []Verdict
-	steps, err := ask(ctx, nc, verbVerify, ProjectionRequest{Name: projector}, progress)
+	steps, err := operated(ctx, nc, verbVerify, r, progress)
 	for _, s := range steps {
 		if s.Error == "" {
 			all = append(all, Verdict{s.Node, s.Revision, s.Diff})

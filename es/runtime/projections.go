@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/natsstore"
@@ -40,6 +39,9 @@ type projection struct {
 	keptKey  string
 	changed  chan struct{} // closed, and replaced, when another model serves
 
+	works   []*ProjectionWork
+	verdict *Verdict
+
 	rebuilding, verifying sync.Mutex
 }
 
@@ -49,11 +51,18 @@ type halt struct {
 	revision es.Revision // of the commit at fault; 0: none is to blame alone
 }
 
-func (e *Engine) modelDir() string { return filepath.Join(e.cfg.DataDir, "readmodels") }
+func (e *Engine) modelDir() string { return ModelsDir(e.cfg.DataDir) }
+
+// ModelsDir is where a data directory's read models are.
+func ModelsDir(dataDir string) string { return filepath.Join(dataDir, "readmodels") }
 
 func (e *Engine) startProjections(ctx context.Context) (err error) {
 	if e.lock, err = natsstore.LockDir(e.modelDir()); err != nil {
 		return err
+	}
+	// A catch-up does not stand in the way of those who wait for an answer on the other connection.
+	if e.tail, err = e.cfg.Connect(natsstore.RawHeaders); err != nil {
+		return fmt.Errorf("connect: %w", err)
 	}
 	e.answers = newAnswers(e.cfg.Metrics)
 	for _, def := range e.cfg.Domain.Projectors {
@@ -63,10 +72,10 @@ func (e *Engine) startProjections(ctx context.Context) (err error) {
 			return err
 		}
 		p.sub = NewBatchSubscriber(BatchConfig{
-			JetStream: e.js, Stream: natsstore.EventsStream,
+			JetStream: e.js, Conn: e.tail, Stream: natsstore.EventsStream,
 			Durable: fmt.Sprintf("projector-%s-%s", def.Key(), e.node), Forget: e.cfg.Forget,
 			Next:    func() uint64 { revision, _ := p.model.Checkpoint(); return uint64(revision) + 1 },
-			Decode:  func(m jetstream.Msg) (any, error) { return e.decode(m) },
+			Decode:  commitsFor(e.log, def.Interest),
 			Missing: func(sequence uint64) (any, error) { return e.missing(sequence) },
 			Fault:   func(err error) { e.fault("projector "+def.Name, err) },
 		})
@@ -132,7 +141,10 @@ func (p *projection) apply(ctx context.Context, b *Batch) error {
 		return nil
 	}
 	from, _ := p.model.Checkpoint()
-	if err := p.model.Apply(ctx, batch); err != nil {
+	ctx, span := p.engine.tracing.batch(ctx, p.def.Name, batch)
+	err := p.model.Apply(ctx, batch)
+	span.end(err)
+	if err != nil {
 		return err
 	}
 	if from < batch.Last {
@@ -165,9 +177,19 @@ func (p *projection) judge(err error) error {
 // skippedID stands in a checkpoint for the event id of a commit that was skipped since it cannot be read.
 func skippedID(revision es.Revision) string { return fmt.Sprintf("skipped/%d", revision) }
 
+// commitsFor decodes commits for a projector: of events that it ignores no more than their envelopes.
+func commitsFor(log *natsstore.Log, interest es.Interest) func(natsstore.Message, uint64) (any, error) {
+	handled := handled(interest)
+	handles := func(eventType string) bool { return handled[eventType] }
+	return func(m natsstore.Message, sequence uint64) (any, error) {
+		return log.DecodeMessage(m, handles, sequence)
+	}
+}
+
 // gather makes a read model's batch of a stream's. bad is the error of the first commit that could not be read, unless
 // it is skipped; what comes before it is in the batch.
 func gather(b *Batch, skipped map[es.Revision]readmodel.Skipped) (batch readmodel.Batch, bad error) {
+	batch.Events = make([]es.Recorded, 0, len(b.Items))
 	for i, item := range b.Items {
 		revision := es.Revision(b.First) + es.Revision(i)
 		switch found := item.(type) {
@@ -175,7 +197,11 @@ func gather(b *Batch, skipped map[es.Revision]readmodel.Skipped) (batch readmode
 			if len(found) == 0 {
 				continue
 			}
-			batch.Events = append(batch.Events, found...)
+			for i := range found {
+				if found[i].Event != nil { // else it is ignored
+					batch.Events = append(batch.Events, found[i])
+				}
+			}
 			batch.Last, batch.LastID = revision, found[len(found)-1].ID
 		case error:
 			if _, skip := skipped[revision]; !skip {

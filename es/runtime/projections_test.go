@@ -11,6 +11,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
 )
 
 func TestAQueryWaitsForTheRevisionItDemands(t *testing.T) {
@@ -68,7 +69,7 @@ func TestARebuildEndsWhereTheServingModelStandsAndReportsProgress(t *testing.T) 
 		t.Fatal(err)
 	}
 	var done es.Revision
-	if err := Rebuild(t.Context(), s.conn, "pots", func(_ string, d, _ es.Revision) { done = d }); err != nil {
+	if err := Rebuild(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"}, func(_ string, d, _ es.Revision) { done = d }); err != nil {
 		t.Fatal(err)
 	}
 	if done != last.Revision {
@@ -81,7 +82,7 @@ func TestARebuildEndsWhereTheServingModelStandsAndReportsProgress(t *testing.T) 
 	if answer, _, err := e.Ask(t.Context(), potByID, potParams{"p-0"}, next.Revision); err != nil || answer.(potAnswer).Coins != 16 {
 		t.Errorf("an event after the rebuild: %+v, %v", answer, err)
 	}
-	if err := Rebuild(t.Context(), s.conn, "nobody", func(string, es.Revision, es.Revision) {}); err == nil || !strings.Contains(err.Error(), "nobody") {
+	if err := Rebuild(t.Context(), s.conn, ProjectionRequest{Name: "nobody", By: "ada"}, func(string, es.Revision, es.Revision) {}); err == nil || !strings.Contains(err.Error(), "nobody") {
 		t.Errorf("an unknown projector: %v", err)
 	}
 }
@@ -141,7 +142,7 @@ func TestAGapIsReadFromTheLeaderInItsPlace(t *testing.T) {
 	sub := NewBatchSubscriber(BatchConfig{
 		JetStream: s.js, Stream: "GAPPY", Durable: "reader",
 		Next:    func() uint64 { return 1 },
-		Decode:  func(m jetstream.Msg) (any, error) { return string(m.Data()), nil },
+		Decode:  func(m natsstore.Message, _ uint64) (any, error) { return string(m.Data), nil },
 		Missing: func(sequence uint64) (any, error) { return fmt.Sprintf("missing %d", sequence), nil },
 	})
 	batches, err := sub.Subscribe(t.Context(), "gappy")

@@ -183,7 +183,7 @@ func TestBatchesPassWatermillsSuite(t *testing.T) {
 						defer mu.Unlock()
 						return position[topic] + 1
 					},
-					Decode: func(m jetstream.Msg) (any, error) { return newMessage(m.Headers(), m.Data(), 0), nil },
+					Decode: func(m natsstore.Message, _ uint64) (any, error) { return newMessage(m.Header(), m.Data, 0), nil },
 					Missing: func(sequence uint64) (any, error) {
 						stream, err := js.Stream(context.Background(), streamName(topic))
 						if err != nil {

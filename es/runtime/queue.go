@@ -2,8 +2,6 @@ package runtime
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -19,13 +17,23 @@ import (
 // Enqueue stores a command in COMMANDS, to be worked off in the order of its stream; its reply will stand on
 // `outcomes.<category>.<id>.<commandId>` for a day. The returned id is the command's.
 func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
+	given := r.Meta.CommandID != ""
 	// The intake takes this id for the client's, as it would had the message come from elsewhere.
 	madeUp := func() string { return strings.TrimPrefix(newID(), es.EnginePrefix) }
 	if err := admit(&r, madeUp); err != nil {
 		return "", err
 	}
-	if _, err := e.schemas.Command(r.Meta.Stream.Category, r.Type); err != nil {
+	command, err := e.schemas.Command(r.Meta.Stream.Category, r.Type)
+	if err != nil {
 		return "", err
+	}
+	if command.Internal && !e.cfg.Dev {
+		return "", internalCommand(command)
+	}
+	if given {
+		if err := e.reused(ctx, r); err != nil {
+			return r.Meta.CommandID, err
+		}
 	}
 	m := message.NewMessageWithContext(ctx, r.Meta.CommandID, message.Payload(r.Data))
 	for k, v := range map[string]string{
@@ -39,7 +47,12 @@ func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
 	if r.Expected != nil {
 		m.Metadata.Set(HeaderExpected, strconv.FormatUint(*r.Expected, 10))
 	}
-	subject := strings.Join([]string{"commands", r.Meta.Stream.Category, r.Meta.Stream.ID, r.Type}, ".")
+	if vouched, err := e.vouch(ctx, r); err != nil {
+		return r.Meta.CommandID, err
+	} else if vouched {
+		m.Metadata.Set(headerVouched, "yes")
+	}
+	subject := queueSubject(r.Meta.Stream, r.Type)
 	if err := e.queue.Publish(subject, m); err != nil {
 		return r.Meta.CommandID, fmt.Errorf("%w: queue %s: %w", es.ErrUnknownOutcome, subject, err)
 	}
@@ -67,9 +80,9 @@ func (e *Engine) handleQueued(m *message.Message) error {
 	if err != nil {
 		return err
 	}
+	request.Internal = e.cfg.Dev
 	if !e.cfg.Dev {
-		// The server takes its word on who sent a message away when it stores it.
-		request.Meta.User = "queued"
+		request.Meta.User = queuedUser
 	}
 	// Without an id the message is its own: where and when it was stored.
 	own := func() string { return derivedID("queued", d.Sequence, d.Time.UnixNano()) }
@@ -78,6 +91,11 @@ func (e *Engine) handleQueued(m *message.Message) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
+	if d.Header.Get(headerVouched) != "" && !e.cfg.Dev {
+		if request.Meta.User, err = e.queuedBy(ctx, request); err != nil {
+			return err
+		}
+	}
 	reply, err := e.executeOwn(ctx, request)
 	if err != nil {
 		return err
@@ -91,19 +109,6 @@ func (e *Engine) handleQueued(m *message.Message) error {
 	switch reply.Outcome {
 	case es.Invalid, es.Failed:
 		return es.Permanent(fmt.Errorf("%s: %s (%s)", reply.Error.Code, reply.Error.Message, orDefault(reply.Error.Pointer, "the whole command")))
-	}
-	return nil
-}
-
-// publishOutcome leaves the reply where the sender can look for it.
-func (e *Engine) publishOutcome(ctx context.Context, r es.Request, reply es.Reply) error {
-	body, err := json.Marshal(reply)
-	if err != nil {
-		return es.Permanent(err)
-	}
-	subject := strings.Join([]string{"outcomes", r.Meta.Stream.Category, r.Meta.Stream.ID, r.Meta.CommandID}, ".")
-	if _, err := e.js.Publish(ctx, subject, body); err != nil {
-		return es.Transient(errors.Join(errors.New("outcome of "+r.Meta.CommandID), err))
 	}
 	return nil
 }

@@ -65,7 +65,7 @@ func (p *projection) verify(ctx context.Context, progress func(done, total es.Re
 // meet replays the log into fresh, then holds the projector still, queries are answered meanwhile, brings fresh to the
 // same revision and calls then.
 func (p *projection) meet(ctx context.Context, fresh *readmodel.Model, progress func(done, total es.Revision), then func() error) error {
-	log := source{js: p.engine.js, log: p.engine.log, missing: func(sequence uint64) (any, error) { return p.engine.missing(sequence) }}
+	log := source{js: p.engine.js, tail: p.engine.tail, log: p.engine.log, missing: func(sequence uint64) (any, error) { return p.engine.missing(sequence) }}
 	if err := fresh.Skip(ctx, slices.Collect(maps.Values(p.model.Skipped()))...); err != nil {
 		return err
 	}

@@ -21,6 +21,7 @@ const replayPulse = 500 * time.Millisecond // how often progress is told at leas
 // source is a log to fold into models beside the ones that follow it.
 type source struct {
 	js      jetstream.JetStream
+	tail    *nats.Conn // that messages come on; nil: that of js
 	log     *natsstore.Log
 	missing func(sequence uint64) (any, error)
 }
@@ -37,15 +38,9 @@ func (s source) replay(ctx context.Context, m *readmodel.Model, upTo es.Revision
 	durable := "replay-" + newID()
 	fault := make(chan error, 1)
 	sub := NewBatchSubscriber(BatchConfig{
-		JetStream: s.js, Stream: natsstore.EventsStream, Durable: durable, Size: 2000, Inactive: time.Minute,
-		Next: func() uint64 { revision, _ := m.Checkpoint(); return uint64(revision) + 1 },
-		Decode: func(m jetstream.Msg) (any, error) {
-			meta, err := m.Metadata()
-			if err != nil {
-				return nil, es.Permanent(err)
-			}
-			return s.log.Decode(m.Subject(), m.Headers(), m.Data(), meta.Sequence.Stream)
-		},
+		JetStream: s.js, Conn: s.tail, Stream: natsstore.EventsStream, Durable: durable, Size: 2000, Inactive: time.Minute,
+		Next:    func() uint64 { revision, _ := m.Checkpoint(); return uint64(revision) + 1 },
+		Decode:  commitsFor(s.log, m.Projector().Interest),
 		Missing: s.missing,
 		Fault: func(err error) {
 			if err != nil {

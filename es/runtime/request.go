@@ -21,6 +21,12 @@ const (
 	HeaderTraceparent = "traceparent"
 )
 
+// Users that stand for nobody in particular.
+const (
+	EngineUser = "engine" // who connects to the engine's own account
+	queuedUser = "queued" // whoever queued a command: the server takes its word on who sent a message away when it stores it
+)
+
 // headerRequestInfo is set by the server, and only by it, on what crosses from the clients' account.
 const headerRequestInfo = "Nats-Request-Info"
 
@@ -59,12 +65,15 @@ func (e *Engine) userOf(header nats.Header) string {
 		User    string `json:"user"`
 	}
 	if v := header.Get(headerRequestInfo); v != "" && json.Unmarshal([]byte(v), &info) == nil {
-		if info.User != "" {
-			return info.User
+		switch info.User {
+		case "":
+			return info.Account
+		case EngineUser, queuedUser:
+			return info.Account + "/" + info.User // not ours, whatever it calls itself
 		}
-		return info.Account
+		return info.User
 	}
-	return "engine" // of the engine's own account: no border was crossed
+	return EngineUser // of the engine's own account: no border was crossed
 }
 
 // admit checks what a door hands in and takes the command's id from madeUp when it is absent.

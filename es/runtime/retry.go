@@ -99,6 +99,9 @@ func (c *consumer) release(ctx, until context.Context, settled DeadLetter, r Let
 				return nil //nolint:nilerr // time is up: the caller goes on with Next
 			}
 			result := c.one(ctx, until, LetterRequest{Kind: "retry", ID: next.ID, By: r.By, Reason: "waited behind " + settled.ID})
+			if result.State == "" && result.Status == http.StatusNotFound {
+				continue // whoever put it there saw that nothing is ahead any more, and took it back
+			}
 			reply.Results = append(reply.Results, result)
 			if !result.State.Settled() {
 				return c.waitBehind(ctx, next.ID, lane[i+1:])

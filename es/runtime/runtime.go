@@ -15,6 +15,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/natsstore"
@@ -49,6 +51,11 @@ type Config struct {
 	// negative: never.
 	SnapshotEvery int
 
+	// Authorize says whether a user of the NATS servers may do an operation on a target: "command.send" or
+	// "command.internal" of a category, "query.ask" of a query. Error: an *es.InvalidError denied. Nil: everyone may
+	// do everything. HTTP doors ask by themselves.
+	Authorize func(user, operation, target string) error
+
 	Dev     bool                                // a client's User-Id is believed
 	Delays  map[string]time.Duration            // "<saga>.<timer>" → instead of the saga's own delay
 	Park    []string                            // consumers whose later messages of a key wait behind one put aside; see Consumers
@@ -56,7 +63,8 @@ type Config struct {
 	Forget  func(stream, consumer string) error // removes what the embedded server cannot load of a consumer; nil: none is embedded
 	Sync    func() error                        // brings what the embedded server has stored to disk; nil: none is embedded
 	Logger  *slog.Logger                        // default slog.Default()
-	Metrics *prometheus.Registry                // default a new one
+	Metrics *prometheus.Registry                // default a new one, with the process's own figures
+	Tracer  trace.Tracer                        // makes a span of each command and of what follows it; nil: nobody does
 
 	PinTTL  time.Duration // after which a silent owner of a queue is replaced; default 5 s
 	AckWait time.Duration // after which an unacknowledged input is delivered again; default 60 s
@@ -83,6 +91,7 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Metrics == nil {
 		c.Metrics = prometheus.NewRegistry()
+		c.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	}
 	if c.PinTTL == 0 {
 		c.PinTTL = 5 * time.Second

@@ -121,7 +121,7 @@ func (s *sagaRunner) step(ctx context.Context, p *process, on trigger, at positi
 	if err != nil {
 		return err
 	}
-	if on.Kind == "event" && len(effects) == 0 && (bytes.Equal(state, p.State) || p.sequence == 0 && s.untouched(state)) {
+	if (on.Kind == "event" || on.Kind == triggerCancelled) && len(effects) == 0 && (bytes.Equal(state, p.State) || p.sequence == 0 && s.untouched(state)) {
 		return nil
 	}
 	next, err := p.next(s.saga.Name(), p.key, on, state, effects, s.engine.cfg.Delays)
@@ -134,6 +134,11 @@ func (s *sagaRunner) step(ctx context.Context, p *process, on trigger, at positi
 			delete(next.Timers, on.Type)
 		}
 	}
+	return s.store(ctx, p, next)
+}
+
+// store appends a transition to the process's own.
+func (s *sagaRunner) store(ctx context.Context, p *process, next transition) error {
 	data, err := json.Marshal(next)
 	if err != nil {
 		return es.Permanent(fmt.Errorf("saga %s/%s: %w", s.saga.Name(), p.key, err))
@@ -201,8 +206,8 @@ func (s *sagaRunner) execute(ctx context.Context, p *process) (records []outcome
 		if err != nil {
 			reply = es.Reply{CommandID: e.ID, Stream: e.Stream, Outcome: es.Invalid, Error: Problem(err)}
 		} else {
-			meta := es.Meta{Stream: stream, CommandID: e.ID, User: "saga:" + s.saga.Name(), Correlation: p.Correlation, Causation: p.Trigger.ID, Traceparent: p.Traceparent}
-			if reply, err = s.engine.executeOwn(ctx, es.Request{Type: e.Type, Data: e.Data, Meta: meta}); err != nil {
+			meta := es.Meta{Stream: stream, CommandID: e.ID, User: "saga:" + s.saga.Name(), Correlation: p.Correlation, Causation: p.Trigger.ID, Traceparent: s.engine.tracing.parent(ctx, p.Traceparent)}
+			if reply, err = s.engine.executeOwn(ctx, es.Request{Type: e.Type, Data: e.Data, Meta: meta, Internal: true}); err != nil {
 				return nil, nil, fmt.Errorf("saga %s/%s: %s to %s: %w", s.saga.Name(), p.key, e.Type, e.Stream, err)
 			}
 			if known, err := s.engine.schemas.Command(stream.Category, e.Type); err == nil {
@@ -222,7 +227,7 @@ func (s *sagaRunner) execute(ctx context.Context, p *process) (records []outcome
 }
 
 // due wakes a process, unless the timer was cancelled or replaced meanwhile.
-func (s *sagaRunner) due(ctx context.Context, key, name, id string) error {
+func (s *sagaRunner) due(ctx context.Context, key, name, id string) (err error) {
 	defer s.lock(key)()
 	p, err := s.load(ctx, key)
 	if err != nil {
@@ -235,6 +240,8 @@ func (s *sagaRunner) due(ctx context.Context, key, name, id string) error {
 	if !armed || t.ID != id {
 		return nil
 	}
+	ctx, span := s.engine.tracing.woken(ctx, s.saga.Name(), p)
+	defer func() { span.end(err) }()
 	in := es.Recorded{Event: es.Woken{Name: name}, ID: id, Meta: es.Meta{Stream: es.Stream{Category: s.saga.Name(), ID: key}, Correlation: p.Correlation, Causation: id, Time: t.At}}
 	if err := s.step(ctx, p, trigger{Kind: "timer", ID: id, Type: name, Time: t.At}, p.Position, nil, in); err != nil {
 		return err
@@ -298,7 +305,10 @@ func (s *sagaRunner) start() {
 		if err != nil {
 			return err
 		}
-		return s.hear(m.Context(), d.Key, events)
+		ctx, span := e.tracing.reaction(m.Context(), "saga "+name, d.Key, events...)
+		err = s.hear(ctx, d.Key, events)
+		span.end(err)
+		return err
 	})
 	e.consume(name+" timers", natsstore.DueFilter(name), LaneConfig{
 		Stream: natsstore.TimersStream, Durable: "saga-" + name + "-due",

@@ -104,7 +104,7 @@ func (s *sagaRunner) setBack(ctx context.Context, key string, last es.Revision) 
 		}
 	}
 	s.engine.cfg.Logger.Warn("saga stood on events that the log has lost, and is set back", "saga", s.saga.Name(), "key", key,
-		"from", newest.Number, "to", restated.Number, "revision", newest.foothold().revision, "logLast", last)
+		"from", newest.Number, "to", restated.Number, "revision", newest.foothold().revision, "correlation", newest.Correlation, "logLast", last)
 	restated.Number = newest.Number + 1
 	restated.Trigger.Kind = "setBack"
 	data, err := json.Marshal(restated)

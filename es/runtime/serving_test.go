@@ -124,7 +124,7 @@ func TestRollbackLetsTheOldModelServeAndGoesForwardAgain(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t)
 	e := s.start(t, with(potsVersion(1, 1, atOnce())))
-	if _, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots"}); !errors.Is(err, es.ErrRejected) {
+	if _, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"}); !errors.Is(err, es.ErrRejected) {
 		t.Errorf("without an older model: %v, want a rejection", err)
 	}
 	last := e.Execute(t.Context(), request("a", putCoins{5}, ""))
@@ -133,7 +133,7 @@ func TestRollbackLetsTheOldModelServeAndGoesForwardAgain(t *testing.T) {
 
 	e = s.start(t, with(potsVersion(2, 10, atOnce())))
 	wantCoins(t, e, last.Revision, 50)
-	infos, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots"})
+	infos, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"})
 	if err != nil || len(infos) != 1 || !strings.HasPrefix(infos[0].Serving, "pots-v1-") || !strings.HasPrefix(infos[0].Rejected, "pots-v2-") {
 		t.Errorf("rolled back: %+v, %v", infos, err)
 	}
@@ -148,7 +148,7 @@ func TestRollbackLetsTheOldModelServeAndGoesForwardAgain(t *testing.T) {
 
 	e = s.start(t, with(potsVersion(2, 10, atOnce())))
 	wantCoins(t, e, 0, 5) // the choice survives a restart
-	if _, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots"}); err != nil {
+	if _, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"}); err != nil {
 		t.Fatal(err)
 	}
 	wantCoins(t, e, last.Revision, 60)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"slices"
 	"time"
 
 	"github.com/millstream-es/millstream/es"
@@ -73,15 +74,22 @@ type snapshotJob struct {
 }
 
 func newSnapshots(store snapshotStore, schemas *schema.Registry, every uint64, m *metrics) *snapshots {
-	s := &snapshots{store: store, every: every, hashes: map[string]string{}, queue: make(chan snapshotJob, snapshotQueue), metrics: m}
-	for _, a := range schemas.Aggregates() {
+	hashes := stateHashes(schemas.Aggregates(), func(category string, err error) {
+		m.log.Warn("no snapshots are taken of an aggregate, whose loads will cost its whole history", "category", category, "reason", err)
+	})
+	return &snapshots{store: store, every: every, hashes: hashes, queue: make(chan snapshotJob, snapshotQueue), metrics: m}
+}
+
+func stateHashes(aggregates []es.Aggregate, unfit func(category string, err error)) map[string]string {
+	hashes := map[string]string{}
+	for _, a := range aggregates {
 		hash, err := stateHash(a)
 		if err != nil {
-			m.log.Warn("no snapshots are taken of an aggregate, whose loads will cost its whole history", "category", a.Category(), "reason", err)
+			unfit(a.Category(), err)
 		}
-		s.hashes[a.Category()] = hash
+		hashes[a.Category()] = hash
 	}
-	return s
+	return hashes
 }
 
 // offer has a snapshot written when one is due or worth it. It never waits: when the worker is busy it is dropped, and
@@ -146,7 +154,8 @@ func seal(snap snapshot, state es.Folded) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(sealed{checksum(body), body})
+	// As encoding/json writes sealed, without reading all of it again.
+	return slices.Concat([]byte(`{"checksum":"`+checksum(body)+`","snapshot":`), body, []byte("}")), nil
 }
 
 // What becomes of a snapshot at a load; also the label of its counter.
@@ -163,11 +172,11 @@ const (
 
 // restore makes an aggregate from its snapshot and what follows it; nil: none fits. lied says that there was one all
 // the same, worth replacing. The error is the log's.
-func (s *snapshots) restore(ctx context.Context, log es.Log, a es.Aggregate, stream es.Stream) (i *instance, lied bool, err error) {
+func (s *snapshots) restore(ctx context.Context, log es.Log, a es.Aggregate, stream es.Stream, mayLag bool) (i *instance, lied bool, err error) {
 	if s == nil || s.hashes[stream.Category] == "" {
 		return nil, false, nil
 	}
-	i, result, err := s.fit(ctx, log, a, stream)
+	i, result, err := s.fit(ctx, log, a, stream, mayLag)
 	if err != nil {
 		return nil, false, err
 	}
@@ -175,7 +184,7 @@ func (s *snapshots) restore(ctx context.Context, log es.Log, a es.Aggregate, str
 	return i, result != snapshotUsed && result != snapshotAbsent && result != snapshotUnavailable, nil
 }
 
-func (s *snapshots) fit(ctx context.Context, log es.Log, a es.Aggregate, stream es.Stream) (*instance, string, error) {
+func (s *snapshots) fit(ctx context.Context, log es.Log, a es.Aggregate, stream es.Stream, mayLag bool) (*instance, string, error) {
 	wait, cancel := context.WithTimeout(ctx, snapshotWait)
 	data, err := s.store.Load(wait, stream)
 	cancel()
@@ -196,7 +205,7 @@ func (s *snapshots) fit(ctx context.Context, log es.Log, a es.Aggregate, stream 
 	if err != nil {
 		return nil, snapshotOtherState, nil //nolint:nilerr // as above
 	}
-	tail, err := log.Load(ctx, stream, es.Range{After: snap.Revision})
+	tail, err := log.Load(ctx, stream, es.Range{After: snap.Revision, MayLag: mayLag})
 	if errors.Is(err, es.ErrPermanent) {
 		return nil, snapshotOtherLog, nil // the whole history tells whether it is the log that is broken
 	}

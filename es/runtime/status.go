@@ -23,10 +23,14 @@ func Status(err error) int {
 		return http.StatusConflict
 	case errors.As(err, &invalid):
 		switch invalid.Code {
+		case "denied":
+			return http.StatusForbidden
 		case "unknown_command", "unknown_category", "unknown_query":
 			return http.StatusNotFound
 		case "too_large":
 			return http.StatusRequestEntityTooLarge
+		case "unsupported_media_type":
+			return http.StatusUnsupportedMediaType
 		case "schema", "id_reused":
 			return http.StatusUnprocessableEntity
 		}
@@ -55,7 +59,7 @@ func Problem(err error) *es.Problem {
 	case errors.As(err, &rejection):
 		p.Code, p.Message, p.Pointer = rejection.Code, rejection.Message, rejection.Pointer
 	case errors.As(err, &invalid):
-		p.Code, p.Message, p.Pointer = invalid.Code, invalid.Message, invalid.Pointer
+		p.Code, p.Message, p.Pointer, p.Errors = invalid.Code, invalid.Message, invalid.Pointer, invalid.Faults
 	case errors.As(err, &moved):
 		p.Code, p.Message = "conflict", moved.Error()
 	case errors.Is(err, es.ErrConflict):

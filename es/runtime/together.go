@@ -67,11 +67,13 @@ func admitAll(requests []es.Request) ([]es.Request, error) {
 // executeAll is execute for commands of different streams with one command id.
 func (x *executor) executeAll(ctx context.Context, requests []es.Request) ([]es.Reply, error) {
 	began := time.Now()
+	ctx, span := x.tracing.together(ctx, requests)
 	replies, err := x.decideAll(ctx, requests)
 	on := es.Revision(0)
 	for _, reply := range replies {
 		on = max(on, reply.Revision)
 	}
+	// Without a turn: an atomic batch takes longer than a sync, and nobody is kept waiting for it.
 	if unsynced := x.durability.reach(ctx, on); unsynced != nil {
 		err = unsynced
 	}
@@ -82,6 +84,7 @@ func (x *executor) executeAll(ctx context.Context, requests []es.Request) ([]es.
 		}
 		x.metrics.command(r.Meta.Stream.Category, r.Type, kind, time.Since(began))
 	}
+	span.end(err)
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +156,9 @@ func (x *executor) attemptAll(ctx context.Context, requests []es.Request, comman
 		return replies, true, nil
 	}
 	began := time.Now()
+	span := x.tracing.begin(ctx, "append")
 	last, err := x.log.AppendAll(ctx, commits...)
+	span.end(err)
 	x.metrics.append(time.Since(began), err)
 	if err != nil {
 		return replies, false, err
@@ -182,7 +187,7 @@ func (x *executor) newest(ctx context.Context, requests []es.Request, decisions 
 			return false, err
 		}
 		if last != d.inst.revision {
-			x.cache.Invalidate(s)
+			x.doubt(s)
 			return false, nil
 		}
 	}

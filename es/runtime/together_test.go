@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/natsstore"
@@ -206,7 +205,7 @@ func TestBatchesNeverEndBetweenCommitsStoredTogether(t *testing.T) {
 	}
 	sub := NewBatchSubscriber(BatchConfig{
 		JetStream: s.js, Stream: natsstore.EventsStream, Durable: "together", Size: 2, Next: func() uint64 { return 1 },
-		Decode:  func(m jetstream.Msg) (any, error) { return m.Subject(), nil },
+		Decode:  func(m natsstore.Message, _ uint64) (any, error) { return m.Subject, nil },
 		Missing: func(sequence uint64) (any, error) { return nil, fmt.Errorf("sequence %d is missing", sequence) },
 	})
 	messages, err := sub.Subscribe(t.Context(), "events.>")

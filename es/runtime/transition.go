@@ -25,12 +25,20 @@ type transition struct {
 	Traceparent string           `json:"traceparent,omitempty"`
 }
 
+// The kinds of triggers that are an operator's.
+const (
+	triggerCancelled = "cancelled"
+	triggerEnded     = "ended" // by force
+)
+
 // trigger is what a transition reacted to.
 type trigger struct {
-	Kind string    `json:"kind"` // event, outcomes or timer
-	ID   string    `json:"id"`   // event id, number of the transition that sent the commands, or timer id
-	Type string    `json:"type,omitempty"`
-	Time time.Time `json:"time"` // what After counts from
+	Kind   string    `json:"kind"` // event, outcomes or timer; triggerCancelled or triggerEnded; setBack
+	ID     string    `json:"id"`   // event id, number of the transition that sent the commands, or timer id
+	Type   string    `json:"type,omitempty"`
+	Time   time.Time `json:"time"` // what After counts from
+	By     string    `json:"by,omitempty"`
+	Reason string    `json:"reason,omitempty"`
 }
 
 // position is the last event heard: revision, version within its stream, and the id that tells a log that lost its

@@ -15,13 +15,13 @@ import (
 // decimals or one too large for an int64. encoding/json does not tell, so the fields are tried one by one.
 func blame(t reflect.Type, value any, err error) error {
 	if f, ok := misfit(t, value, ""); ok {
-		return &es.InvalidError{Code: "schema", Message: f.message, Pointer: f.pointer}
+		return &es.InvalidError{Code: "schema", Message: f.Message, Pointer: f.Pointer}
 	}
 	return &es.InvalidError{Code: "schema", Message: err.Error()}
 }
 
 // misfit finds the first part of a value, by the order of the Go type's fields, that cannot be read into its type.
-func misfit(t reflect.Type, value any, at string) (fault, bool) {
+func misfit(t reflect.Type, value any, at string) (es.Fault, bool) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -47,13 +47,13 @@ func misfit(t reflect.Type, value any, at string) (fault, bool) {
 					return f, true
 				}
 			}
-			return fault{}, false
+			return es.Fault{}, false
 		}
 	}
 	return misfitLeaf(t, value, at)
 }
 
-func misfitField(t reflect.Type, object map[string]any, at string) (fault, bool) {
+func misfitField(t reflect.Type, object map[string]any, at string) (es.Fault, bool) {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
@@ -74,22 +74,22 @@ func misfitField(t reflect.Type, object map[string]any, at string) (fault, bool)
 			return found, true
 		}
 	}
-	return fault{}, false
+	return es.Fault{}, false
 }
 
-func misfitLeaf(t reflect.Type, value any, at string) (fault, bool) {
+func misfitLeaf(t reflect.Type, value any, at string) (es.Fault, bool) {
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = json.Unmarshal(data, reflect.New(t).Interface())
 	}
 	if err == nil {
-		return fault{}, false
+		return es.Fault{}, false
 	}
 	var wrong *json.UnmarshalTypeError
 	if errors.As(err, &wrong) && reflect.Int <= t.Kind() && t.Kind() <= reflect.Uint64 {
-		return fault{at, fmt.Sprintf("must be a whole number that fits %s, written without point or exponent, but is %s", t.Kind(), show(value))}, true
+		return es.Fault{Pointer: at, Message: fmt.Sprintf("must be a whole number that fits %s, written without point or exponent, but is %s", t.Kind(), show(value))}, true
 	}
-	return fault{at, err.Error()}, true
+	return es.Fault{Pointer: at, Message: err.Error()}, true
 }
 
 func sortedKeys(m map[string]any) []string {

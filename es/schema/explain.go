@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,64 +16,63 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6/kind"
 )
 
-// fault is one field to blame, and why.
-type fault struct {
-	pointer string
-	message string
-}
+// maxFaults bounds how many parts of one body are blamed.
+const maxFaults = 20
 
-// explain turns the validator's tree of errors, whose order is that of a map, into the one fault that comes first
-// in the body. A missing field counts as standing at the end of its object.
-func (c *Command) explain(err *validation.ValidationError, data []byte, value any) error {
-	present, missing := map[string]fault{}, map[string]fault{}
-	c.collect(err, value, present, missing)
-	var first *fault
-	take := func(faults map[string]fault, pointer []byte) {
-		if f, ok := faults[string(pointer)]; ok && first == nil {
-			first = &f
-		}
-	}
+// explain turns the validator's tree of errors, whose order is that of a map, into faults in the order of the body. A
+// missing field counts as standing at the end of its object.
+func (b *Body) explain(err *validation.ValidationError, data []byte, value any) error {
+	present, missing := map[string][]es.Fault{}, map[string][]es.Fault{}
+	b.collect(err, value, present, missing)
+	var found []es.Fault
 	again := parser{data: data, visit: func(pointer []byte, leaving bool) {
 		if leaving {
-			take(missing, pointer)
+			found = append(found, missing[string(pointer)]...)
 		} else {
-			take(present, pointer)
+			found = append(found, present[string(pointer)]...)
 		}
 	}}
 	if _, err := again.document(); err != nil {
 		return err
 	}
-	if first == nil {
-		first = &fault{message: "does not fit the schema: " + err.Error()}
+	if len(found) == 0 {
+		return &es.InvalidError{Code: "schema", Message: "does not fit the schema: " + err.Error()}
 	}
-	return &es.InvalidError{Code: "schema", Message: first.message, Pointer: first.pointer}
+	invalid := &es.InvalidError{Code: "schema", Message: found[0].Message, Pointer: found[0].Pointer}
+	if len(found) > 1 {
+		invalid.Faults = found[:min(len(found), maxFaults)]
+	}
+	return invalid
 }
 
-// collect gathers the deepest causes: present by the pointer of the field itself, missing by that of its object.
-func (c *Command) collect(e *validation.ValidationError, value any, present, missing map[string]fault) {
+// collect gathers the deepest causes: present by the pointer of the field itself, missing by that of its object. One
+// field is blamed once.
+func (b *Body) collect(e *validation.ValidationError, value any, present, missing map[string][]es.Fault) {
 	if len(e.Causes) > 0 {
 		for _, cause := range e.Causes {
-			c.collect(cause, value, present, missing)
+			b.collect(cause, value, present, missing)
 		}
 		return
 	}
 	at := pointer(e.InstanceLocation)
-	add := func(faults map[string]fault, key string, f fault) {
-		if _, ok := faults[key]; !ok {
-			faults[key] = f
+	add := func(faults map[string][]es.Fault, key, blamed, message string) {
+		if !slices.ContainsFunc(faults[key], func(f es.Fault) bool { return f.Pointer == blamed }) {
+			faults[key] = append(faults[key], es.Fault{Pointer: blamed, Message: message})
 		}
 	}
 	switch k := e.ErrorKind.(type) {
 	case *kind.AdditionalProperties:
-		known := propertyNames(descend(c.described, e.InstanceLocation))
+		known := propertyNames(descend(b.described, e.InstanceLocation))
 		for _, name := range k.Properties {
 			p := at + "/" + escape.Replace(name)
-			add(present, p, fault{p, unknown("field", name, known)})
+			add(present, p, p, unknown("field", name, known))
 		}
 	case *kind.Required:
-		add(missing, at, fault{at + "/" + escape.Replace(k.Missing[0]), "is required"})
+		for _, name := range k.Missing {
+			add(missing, at, at+"/"+escape.Replace(name), "is required")
+		}
 	default:
-		add(present, at, fault{at, say(e.ErrorKind, lookUp(value, e.InstanceLocation))})
+		add(present, at, at, say(e.ErrorKind, lookUp(value, e.InstanceLocation)))
 	}
 }
 

@@ -39,7 +39,7 @@ func appendCanonical(b []byte, value any) []byte {
 	case map[string]any:
 		b = append(b, '{')
 		for _, key := range sortedKeys(v) {
-			b = strconv.AppendQuote(b, key)
+			b = appendQuoted(b, key)
 			b = appendCanonical(append(b, ':'), v[key])
 			b = append(b, ',')
 		}
@@ -51,11 +51,21 @@ func appendCanonical(b []byte, value any) []byte {
 		}
 		return append(b, ']')
 	case string:
-		return strconv.AppendQuote(b, v)
+		return appendQuoted(b, v)
 	case json.Number:
 		return append(b, v...)
 	case bool:
 		return strconv.AppendBool(b, v)
 	}
 	return append(b, "null"...)
+}
+
+// appendQuoted is strconv.AppendQuote, spared its work on texts that need no escapes.
+func appendQuoted(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return strconv.AppendQuote(b, s)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
 }

@@ -38,6 +38,13 @@ func parse(data []byte) (any, error) {
 	return p.document()
 }
 
+// Strict says what makes data no JSON, as strictly as the body of a command is read: an *es.InvalidError malformed with
+// the position.
+func Strict(data []byte) error {
+	_, err := parse(data)
+	return err
+}
+
 func (p *parser) document() (any, error) {
 	if !utf8.Valid(p.data) {
 		for p.at < len(p.data) {

@@ -16,6 +16,7 @@ type Registry struct {
 	events     map[string]es.EventDef
 	categories map[string]category
 	names      []string // of the categories, in order of definition
+	queries    []*Query
 	described  map[string]map[int]json.RawMessage
 	document   Document
 }
@@ -54,6 +55,7 @@ func New(d es.Domain) (*Registry, error) {
 		r.categories[a.Category()] = c
 		r.names = append(r.names, a.Category())
 	}
+	faults = append(faults, r.addQueries(d.Queries)...)
 	if err := errors.Join(faults...); err != nil {
 		return nil, es.Permanent(err)
 	}
@@ -90,6 +92,15 @@ func (r *Registry) DecodeEvent(typ string, version int, data []byte) (es.Event, 
 		return nil, r.unknownEvent(typ)
 	}
 	return def.Decode(version, data)
+}
+
+// KnowsEvent returns the error that DecodeEvent would, whatever the data.
+func (r *Registry) KnowsEvent(typ string, version int) error {
+	def, ok := r.events[typ]
+	if !ok {
+		return r.unknownEvent(typ)
+	}
+	return def.Knows(version)
 }
 
 func (r *Registry) unknownEvent(typ string) error {

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/es/ops"
+	"github.com/millstream-es/millstream/es/runtime"
+)
+
+type keysCmd struct {
+	Create keysCreateCmd `cmd:"" help:"Make an API key and print it, once."`
+	List   keysListCmd   `cmd:"" help:"Every API key, without its secret."`
+	Revoke keysRevokeCmd `cmd:"" help:"End an API key at once, in every process."`
+}
+
+// keys connects.
+func (c clientFlags) keys(a *app) (account, *ops.Keys, error) {
+	to, err := c.account(a, "keys")
+	if err != nil {
+		return to, nil, err
+	}
+	return to, ops.NewKeys(to.js), nil
+}
+
+type keysCreateCmd struct {
+	Name   string        `arg:"" help:"Who it stands for: the user of its events and operator actions."`
+	Role   string        `required:"" enum:"viewer,operator,admin" placeholder:"ROLE" help:"What it may do at most: ${enum}."`
+	Scopes []string      `name:"scope" placeholder:"SCOPE,…" help:"Narrow that down to operations, such as query.ask, or those on one target, such as command.send:order."`
+	For    time.Duration `placeholder:"TIME" help:"How long it is good, such as 720h. Default: until it is revoked."`
+	By     string        `placeholder:"NAME" help:"Who does this, for the record. Default: you, as this machine knows you."`
+	JSON   bool          `name:"json" help:"Print JSON."`
+	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (keysCreateCmd) Help() string {
+	return `The key is printed on standard output and kept nowhere: what is stored is a hash of it. Connect as a user of the account
+that owns the streams (user engine in nats.conf); whoever may do that may make the first key.
+
+  millstream keys create ci --role operator --scope command.send:order --for 720h > ci.key
+  curl -H "X-API-Key: $(cat ci.key)" https://HOST/orders`
+}
+
+// createdKey is what create prints as JSON.
+type createdKey struct {
+	ops.Key
+	Text string `json:"key"`
+}
+
+// Run is called by kong.
+func (c *keysCreateCmd) Run(ctx context.Context, a *app) error {
+	errs := []error{runtime.CheckUser(c.Name)}
+	for _, scope := range c.Scopes {
+		errs = append(errs, access.CheckScope(scope))
+	}
+	k := ops.Key{Name: c.Name, Role: c.Role, Scopes: c.Scopes}
+	if c.For < 0 {
+		errs = append(errs, fmt.Errorf("--for must be above zero, not %s", c.For))
+	}
+	if err := errors.Join(errs...); err != nil {
+		return usageError{err}
+	}
+	if c.For > 0 {
+		k.ExpiresAt = time.Now().UTC().Add(c.For).Truncate(time.Second)
+	}
+	to, keys, err := c.keys(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	k, text, err := keys.Create(ctx, k, cmp.Or(c.By, whoami()))
+	if err != nil {
+		return err
+	}
+	k.Hash = ""
+	if c.JSON {
+		return a.printJSON(createdKey{k, text})
+	}
+	fmt.Fprintf(a.stderr, "%s %s, role %s: keep it now, it is not shown again.\n", k.ID, k.Name, k.Role)
+	_, err = fmt.Fprintln(a.stdout, text)
+	return err
+}
+
+type keysListCmd struct {
+	JSON bool `name:"json" help:"Print JSON."`
+	clientFlags
+}
+
+// listedKey is a key as list prints it.
+type listedKey struct {
+	ops.Key
+	State ops.KeyState `json:"state"`
+}
+
+// Run is called by kong.
+func (c *keysListCmd) Run(ctx context.Context, a *app) error {
+	to, keys, err := c.keys(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	all, err := keys.List(ctx)
+	if err != nil {
+		return err
+	}
+	listed := []listedKey{}
+	for _, k := range all {
+		k.Hash = ""
+		listed = append(listed, listedKey{k, k.State(time.Now())})
+	}
+	if c.JSON {
+		return a.printJSON(listed)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "ID\tNAME\tROLE\tSCOPES\tSTATE\tCREATED\tBY\tEXPIRES")
+	for _, k := range listed {
+		scopes, expires := strings.Join(k.Scopes, ","), "never"
+		if !k.ExpiresAt.IsZero() {
+			expires = k.ExpiresAt.Format(time.RFC3339)
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, k.Role, cmp.Or(scopes, "all"), k.State, k.CreatedAt.Format(time.RFC3339), k.CreatedBy, expires)
+	}
+	return w.Flush()
+}
+
+type keysRevokeCmd struct {
+	ID     string `arg:"" help:"The key's id: what stands between the first two _ of it."`
+	Reason string `required:"" placeholder:"TEXT" help:"Why, for the record."`
+	By     string `placeholder:"NAME" help:"Who does this, for the record. Default: you, as this machine knows you."`
+	JSON   bool   `name:"json" help:"Print JSON."`
+	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (keysRevokeCmd) Help() string {
+	return `Requests with the key are refused as soon as the processes hear of it, which takes milliseconds; sessions that were
+opened with it end too. What is already connected by WebSocket or follows events stays so until it disconnects.
+
+  millstream keys revoke 0123456789abcdef --reason "left the company"`
+}
+
+// Run is called by kong.
+func (c *keysRevokeCmd) Run(ctx context.Context, a *app) error {
+	to, keys, err := c.keys(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	k, already, err := keys.Revoke(ctx, c.ID, cmp.Or(c.By, whoami()), c.Reason)
+	if err != nil {
+		return err
+	}
+	k.Hash = ""
+	if c.JSON {
+		return a.printJSON(listedKey{k, k.State(time.Now())})
+	}
+	was := "is"
+	if already {
+		was = "was already"
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s %s %s revoked, by %s: %s\n", k.ID, k.Name, was, k.RevokedBy, k.Reason)
+	return err
+}

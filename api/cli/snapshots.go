@@ -1,0 +1,160 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
+)
+
+type snapshotsCmd struct {
+	List snapshotsListCmd `cmd:"" help:"Stored snapshots, those written longest ago first."`
+	Show snapshotsShowCmd `cmd:"" help:"One snapshot with its state, and whether a load would use it."`
+	Drop snapshotsDropCmd `cmd:"" help:"Take a snapshot away: a snapshot is only a cache, the log holds the truth."`
+}
+
+// snapshots connects.
+func (c clientFlags) snapshots(a *app) (account, *runtime.SnapshotStore, error) {
+	to, err := c.account(a, "snapshots")
+	if err != nil {
+		return to, nil, err
+	}
+	store, err := runtime.NewSnapshotStore(to.nc, to.schemas, to.log)
+	if err != nil {
+		to.close()
+	}
+	return to, store, err
+}
+
+type snapshotsListCmd struct {
+	Category string `arg:"" optional:"" help:"Only of aggregates of this category."`
+	Limit    int    `default:"100" help:"At most so many."`
+	Cursor   string `placeholder:"CURSOR" help:"Go on after the page that named this."`
+	JSON     bool   `name:"json" help:"Print JSON."`
+	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (snapshotsListCmd) Help() string { return "Example: millstream snapshots list stock" }
+
+// snapshotList is what list prints as JSON.
+type snapshotList struct {
+	Items []runtime.SnapshotInfo `json:"items"`
+	Next  string                 `json:"next,omitempty"`
+}
+
+// Run is called by kong.
+func (c *snapshotsListCmd) Run(ctx context.Context, a *app) error {
+	if c.Limit < 1 {
+		return usageError{fmt.Errorf("--limit must be above zero, not %d", c.Limit)}
+	}
+	to, store, err := c.snapshots(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	found, next, err := store.List(ctx, c.Category, c.Cursor, c.Limit)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(snapshotList{found, next})
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "STREAM\tVERSION\tREVISION\tBYTES\tCOMMAND IDS\tSTORED AT\tNOTE")
+	for _, s := range found {
+		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Stream, s.Version, s.Revision, s.Bytes, s.Commands, s.StoredAt.Local().Format(time.RFC3339), s.Fault)
+	}
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	if next != "" {
+		fmt.Fprintf(a.stderr, "there are more: --cursor %s goes on\n", next)
+	}
+	return nil
+}
+
+type snapshotsShowCmd struct {
+	Stream string `arg:"" help:"Whose snapshot, as category/id."`
+	JSON   bool   `name:"json" help:"Print JSON."`
+	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (snapshotsShowCmd) Help() string { return "Example: millstream snapshots show stock/p-1" }
+
+// Run is called by kong.
+func (c *snapshotsShowCmd) Run(ctx context.Context, a *app) error {
+	stream, err := es.ParseStream(c.Stream)
+	if err != nil {
+		return err
+	}
+	to, store, err := c.snapshots(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	s, err := store.Show(ctx, stream)
+	if err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(s)
+	}
+	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
+	fits := "a load uses it"
+	if !s.Fits {
+		fits = "ignored: " + s.Ignored
+	}
+	fmt.Fprintf(w, "stream\t%s\nversion\t%d, at revision %d of %s\nevent\t%s\nstored\t%s, %d bytes, %d command ids\nuse\t%s\nstate\t%s\n",
+		s.Stream, s.Version, s.Revision, s.Time.Local().Format(time.RFC3339), s.EventID, s.StoredAt.Local().Format(time.RFC3339), s.Bytes, s.Commands, fits, s.State)
+	return w.Flush()
+}
+
+type snapshotsDropCmd struct {
+	Stream string `arg:"" help:"Whose snapshot, as category/id."`
+	By     string `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
+	Reason string `help:"Why, for the record."`
+	Yes    bool   `help:"Do not ask."`
+	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (snapshotsDropCmd) Help() string {
+	return `The next load reads the whole history, and another snapshot is written when it is due.
+
+Example: millstream snapshots drop stock/p-1 --reason 'state looked wrong'`
+}
+
+// Run is called by kong.
+func (c *snapshotsDropCmd) Run(ctx context.Context, a *app) error {
+	stream, err := es.ParseStream(c.Stream)
+	if err != nil {
+		return err
+	}
+	if strings.TrimSpace(c.Reason) == "" {
+		return usageError{errors.New("dropping needs --reason, for the record")}
+	}
+	if err := a.confirm(c.Yes, fmt.Sprintf("The snapshot of %s will be gone; its next load reads the whole history.", stream), stream.ID); err != nil {
+		return err
+	}
+	to, store, err := c.snapshots(a)
+	if err != nil {
+		return err
+	}
+	defer to.close()
+	by := c.By
+	if by == "" {
+		by = whoami()
+	}
+	if err := store.Drop(ctx, stream, by, c.Reason); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(a.stdout, "the snapshot of %s is dropped\n", stream)
+	return err
+}

@@ -1,0 +1,185 @@
+// A list of the domain: every collection or report that a query lists, with its search and its filters.
+import { get, url } from './api.js';
+import { h, icon, put } from './dom.js';
+import { domain, place, reference, status } from './domain.js';
+import { isNumber, amount, isObject, plain, when, words } from './format.js';
+import { brief } from './json.js';
+import { empty, field, head, loading, notice, pager, select, table } from './parts.js';
+import { denied } from './who.js';
+
+const paging = new Set(['cursor', 'limit', 'q']);
+const unshown = new Set(['version', 'revision', 'score']);
+
+export async function list({ root, params, query, signal, title, remember }) {
+  const l = domain().lists.find((other) => other.key === params.list);
+  if (!l) throw new Error(`There is no list ${params.list}.`);
+  title(l.title);
+  const filters = Object.entries(l.list?.params.properties ?? {}).filter(([name]) => !paging.has(name));
+  const words_ =
+    l.search &&
+    h('input', {
+      type: 'search',
+      value: query.get('q') ?? '',
+      placeholder: l.search.params.properties.q.examples?.[0] ?? '',
+      spellcheck: 'false',
+      autocomplete: 'off',
+    });
+  const inputs = filters.map(([name, schema]) => [name, input(schema, query.get(name) ?? '')]);
+  const found = h('div');
+  const more = pager((cursor) => read(cursor));
+  let items = [];
+  let asked = null;
+
+  const form = h(
+    'form',
+    {
+      class: 'filters',
+      role: 'search',
+      'aria-label': `Which ${l.title.toLowerCase()}`,
+      onsubmit: (e) => {
+        e.preventDefault();
+        apply();
+      },
+    },
+    words_ && field('Search', words_, { wide: true }),
+    inputs.map(([name, i]) => field(words(name), i)),
+    h('button', { type: 'submit' }, icon('search'), 'Show'),
+  );
+  for (const [, i] of inputs) if (i.tagName === 'SELECT') i.addEventListener('change', () => apply());
+  const begin = l.aggregate?.commands.filter((c) => !c.internal) ?? [];
+  put(
+    root,
+    head({
+      title: l.title,
+      sub: (l.list ?? l.search).summary,
+      actions: begin.length > 0 && [send(l.aggregate, begin[0])],
+    }),
+    h(
+      'div',
+      { class: 'stack' },
+      (words_ || inputs.length > 0) && h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
+      h('section', { class: 'card', 'aria-label': l.title }, found, more.el),
+    ),
+  );
+  await fresh();
+
+  async function apply() {
+    remember({
+      ...(words_ ? { q: words_.value.trim() } : {}),
+      ...Object.fromEntries(inputs.map(([name, i]) => [name, i.value])),
+    });
+    try {
+      await fresh();
+    } catch (err) {
+      if (!signal.aborted) put(found, h('div', { class: 'inside' }, notice('bad', err.message)));
+    }
+  }
+
+  async function fresh() {
+    items = [];
+    put(found, loading());
+    more.set('');
+    const q = words_?.value.trim() ?? '';
+    const by = Object.fromEntries(
+      inputs.map(([name, i]) => [
+        name,
+        i.type === 'datetime-local' && i.value ? new Date(i.value).toISOString() : i.value,
+      ]),
+    );
+    asked = q !== '' || !l.list ? { of: l.search, by: { q } } : { of: l.list, by };
+    for (const [, i] of inputs) i.disabled = asked.of === l.search;
+    await read('');
+  }
+
+  async function read(cursor) {
+    if (!l.list && asked.by.q === '') {
+      put(found, empty('search', 'Search', 'Type what is looked for.'));
+      return;
+    }
+    const mine = asked;
+    const answer = await get(url(mine.of.path, {}, { ...mine.by, cursor, limit: 50 }), { signal });
+    if (mine !== asked) return;
+    items = [...items, ...answer.items];
+    more.set(answer.nextCursor);
+    if (items.length > 0) put(found, table(l.title, columns(l, mine.of, items), items));
+    else
+      put(
+        found,
+        empty(
+          'box',
+          `No ${l.title.toLowerCase()} here`,
+          Object.values(mine.by).some(Boolean)
+            ? 'Nothing matches what is asked for.'
+            : 'They show here once there are some.',
+        ),
+      );
+  }
+}
+
+function send(a, c) {
+  const no = denied('command.send', a.category);
+  return no
+    ? h(
+        'button',
+        { type: 'button', 'aria-disabled': 'true', title: no },
+        icon('plus'),
+        words(c.type),
+        h('span', { class: 'unseen' }, ` ${no}`),
+      )
+    : h(
+        'a',
+        { class: 'button main', href: `/console/send/${a.collection}/${c.type}`, 'data-key': 'n' },
+        icon('plus'),
+        words(c.type),
+      );
+}
+
+function input(schema, value) {
+  if (schema.enum) return select([['', 'any'], ...schema.enum.map((v) => [v, v])], value);
+  if (schema.format === 'date-time') return h('input', { type: 'datetime-local', value });
+  return h('input', {
+    value,
+    autocomplete: 'off',
+    spellcheck: 'false',
+    inputmode: ['integer', 'number'].includes(schema.type) ? 'decimal' : null,
+  });
+}
+
+// columns are the fields of the answer's items that fit into a cell; amounts stand with their currency.
+function columns(l, q, items) {
+  const properties = q.result.properties.items.items.properties;
+  const names = Object.keys(properties).filter(
+    (n) => !unshown.has(n) && !(n === 'currency' && amounts(properties).length > 0),
+  );
+  const id = l.aggregate && names.find((n) => n === 'id' || domain().references.get(n) === l.aggregate.collection);
+  const shown = names.filter(
+    (n) =>
+      properties[n].type !== 'object' && (properties[n].type !== 'array' || properties[n].items?.type === 'string'),
+  );
+  const telling = shown.filter((n) => n === id || !id || !items.every((item) => item[n] === item[id])); // a number that is the ID again says nothing
+  return telling.slice(0, 9).map((name) => {
+    const s = properties[name];
+    const number = s.type === 'number' || s.type === 'integer';
+    return {
+      name: words(name),
+      number,
+      id: name === id,
+      cell: (item) => cell(name, item[name], item, s, name === id ? l.aggregate : null),
+    };
+  });
+}
+
+const amounts = (properties) => Object.keys(properties).filter((n) => properties[n].type === 'number');
+
+function cell(name, value, item, schema, aggregate) {
+  if (value === undefined || value === null || value === '') return null;
+  if (aggregate) return h('a', { class: 'strong', href: place(aggregate.collection, value) }, value);
+  if (schema.enum) return status(String(value));
+  if (schema.format === 'date-time') return String(value).startsWith('0001-') ? null : when(value);
+  if (schema.type === 'number' && item.currency) return `${amount(value, item.currency)} ${item.currency}`;
+  if (isNumber(value)) return plain(value);
+  if (Array.isArray(value)) return value.map((v, i) => [i > 0 && ', ', v]);
+  if (isObject(value)) return brief(value, 60);
+  const to = reference(name, value);
+  return to ? h('a', { href: to }, value) : String(value);
+}

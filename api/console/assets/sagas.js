@@ -1,0 +1,184 @@
+// Processes of sagas: how each stands, what it waits for and since when, all it went through.
+import { get, url } from './api.js';
+import { h, icon, put, refresh } from './dom.js';
+import { ago, chip, count, stateTone, when } from './format.js';
+import { empty, every, field, head, loading, notice, pager, select, table } from './parts.js';
+
+const path = (saga, key) => `/console/sagas/${encodeURIComponent(saga)}/${encodeURIComponent(key)}`;
+const tabs = (at) =>
+  h(
+    'nav',
+    { class: 'segments', 'aria-label': 'Sagas' },
+    [
+      ['Processes', '/console/sagas'],
+      ['Timers', '/console/timers'],
+    ].map(([text, href]) => h('a', { href, 'aria-current': text === at ? 'true' : null }, text)),
+  );
+const names = async (signal) => (await get('/ops/overview', { signal })).sagas.map((s) => s.saga);
+
+export async function sagas({ root, query, signal, title, remember }) {
+  title('Sagas');
+  const saga = select([['', 'Every saga'], ...(await names(signal)).map((s) => [s, s])], query.get('saga') ?? '');
+  const state = select(
+    [
+      ['', 'Every state'],
+      ['open', 'open'],
+      ['stuck', 'stuck'],
+      ['done', 'done'],
+    ],
+    query.get('state') ?? '',
+  );
+  const q = h('input', {
+    type: 'search',
+    value: query.get('q') ?? '',
+    placeholder: 'part of the key',
+    spellcheck: 'false',
+  });
+  const found = h('div', null, loading());
+  const total = h('span', { class: 'muted small', role: 'status' });
+  const more = pager((cursor) => read(cursor));
+  let items = [];
+  const form = h(
+    'form',
+    {
+      class: 'filters',
+      role: 'search',
+      'aria-label': 'Which processes',
+      onsubmit: (e) => {
+        e.preventDefault();
+        apply();
+      },
+    },
+    field('Saga', saga),
+    field('State', state),
+    field('Key', q),
+    h('button', { type: 'submit' }, icon('search'), 'Show'),
+  );
+  for (const s of [saga, state]) s.addEventListener('change', () => apply());
+  put(
+    root,
+    head({
+      title: 'Sagas',
+      sub: 'A process of a saga begins with an event, sends commands, waits, and ends.',
+      actions: [tabs('Processes')],
+    }),
+    h(
+      'div',
+      { class: 'stack' },
+      h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
+      h(
+        'section',
+        { class: 'card', 'aria-label': 'Processes' },
+        h('header', null, h('h2', null, 'Processes'), total),
+        found,
+        more.el,
+      ),
+    ),
+  );
+  await read('');
+
+  async function apply() {
+    remember({ saga: saga.value, state: state.value, q: q.value.trim() });
+    items = [];
+    put(found, loading());
+    await read('').catch((err) => put(found, h('div', { class: 'inside' }, notice('bad', err.message))));
+  }
+
+  async function read(cursor) {
+    const page = await get(
+      url('/ops/sagas', {}, { saga: saga.value, state: state.value, q: q.value.trim(), cursor, limit: 50 }),
+      { signal },
+    );
+    items = [...items, ...page.items];
+    more.set(page.next);
+    put(total, `${count(page.total)} in all`);
+    put(
+      found,
+      items.length === 0
+        ? empty('saga', 'No processes here', 'None matches what is asked for.')
+        : table(
+            'Processes, those that moved last first',
+            [
+              {
+                name: 'Process',
+                cell: (p) => [
+                  h('a', { class: 'strong', href: path(p.saga, p.key) }, p.key),
+                  h('div', { class: 'small muted' }, p.saga),
+                ],
+              },
+              { name: 'State', cell: (p) => chip(p.state, stateTone[p.state]) },
+              {
+                name: 'Waits for',
+                cell: (p) =>
+                  p.stuck?.length
+                    ? h('span', { class: 'bad-text' }, `It ${p.stuck[0]}`)
+                    : p.waiting.map((w) =>
+                        h('div', null, w.for, w.until && h('span', { class: 'muted' }, `, until ${ago(w.until)}`)),
+                      ),
+              },
+              {
+                name: 'Next timer',
+                cell: (p) => p.timers[0] && [p.timers[0].name, ' ', h('span', { class: 'muted' }, ago(p.timers[0].at))],
+              },
+              { name: 'Moved', cell: (p) => h('span', { title: p.since, class: 'nowrap' }, ago(p.since)) },
+              { name: 'Steps', number: true, cell: (p) => count(p.number) },
+            ],
+            items,
+          ),
+    );
+  }
+}
+
+export async function timers({ root, query, signal, title, remember }) {
+  title('Timers');
+  const saga = select([['', 'Every saga'], ...(await names(signal)).map((s) => [s, s])], query.get('saga') ?? '', {
+    onchange: () => {
+      remember({ saga: saga.value });
+      show();
+    },
+  });
+  const found = h('div');
+  const total = h('span', { class: 'muted small', role: 'status' });
+  put(
+    root,
+    head({ title: 'Timers', sub: 'What wakes processes up, the next first.', actions: [tabs('Timers')] }),
+    h(
+      'div',
+      { class: 'stack' },
+      h('div', { class: 'card' }, h('div', { class: 'inside' }, h('div', { class: 'filters' }, field('Saga', saga)))),
+      h('section', { class: 'card', 'aria-label': 'Timers' }, h('header', null, h('h2', null, 'Armed'), total), found),
+    ),
+  );
+  await every(
+    5000,
+    signal,
+    show,
+    (err) => err && put(found, h('div', { class: 'inside' }, notice('bad', err.message))),
+  );
+
+  async function show() {
+    const page = await get(url('/ops/timers', {}, { saga: saga.value, limit: 200 }), { signal });
+    put(total, `${count(page.total)} in all`);
+    refresh(
+      found,
+      page.items.length === 0
+        ? empty('clock', 'No timers are armed', 'No process waits for a time.')
+        : table(
+            'Armed timers',
+            [
+              {
+                name: 'Goes off',
+                cell: (t) => [h('strong', null, ago(t.at)), ' ', h('span', { class: 'muted' }, when(t.at))],
+              },
+              {
+                name: 'Process',
+                cell: (t) => [h('a', { href: path(t.saga, t.key) }, t.key), h('div', { class: 'small muted' }, t.saga)],
+              },
+              { name: 'Timer', cell: (t) => t.name },
+              { name: 'Then', cell: (t) => t.then },
+            ],
+            page.items,
+          ),
+    );
+  }
+}

@@ -1,0 +1,140 @@
+// Package graphql is the GraphQL door: queries, commands and live events of the order system under a schema designed by
+// hand. Types are those of queries and commands; generated.go, made of the *.graphqls files, ties them to the schema.
+package graphql
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"github.com/99designs/gqlgen/graphql"
+	"github.com/99designs/gqlgen/graphql/executor"
+	"github.com/vektah/gqlparser/v2/ast"
+
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/api/rest"
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
+)
+
+// Engine is what the door needs of *runtime.Engine.
+type Engine interface {
+	Execute(ctx context.Context, r es.Request) es.Reply
+	Ask(ctx context.Context, q es.QueryDef, params any, min es.Revision) (answer any, at es.Revision, err error)
+	StateAt(ctx context.Context, s es.Stream, r es.Range) (runtime.StateAt, error)
+	Follow(ctx context.Context, f runtime.Filter, from runtime.FollowFrom) (*runtime.Subscription, error)
+}
+
+var _ Engine = (*runtime.Engine)(nil)
+
+// Options change how the door behaves; the zero value works.
+type Options struct {
+	// Dev adds the page at /graphql/playground.
+	Dev bool
+	// MaxWait bounds a query, the wait for the revision that its caller demands included; default 5 s.
+	MaxWait time.Duration
+	// WriteWait is how long a subscriber may take to accept a message before it is let go; default 10 s.
+	WriteWait time.Duration
+	// TrustedOrigins are the origins of browser pages, as "https://host[:port]", that may subscribe from elsewhere.
+	TrustedOrigins []string
+	// Logger hears of panics and faults whose details the caller is not shown; default slog.Default().
+	Logger *slog.Logger
+}
+
+// Door answers GraphQL.
+type Door struct {
+	engine Engine
+	opts   Options
+	exec   *executor.Executor
+	open   context.Context // ends with the door: so do its WebSockets
+	leave  context.CancelFunc
+
+	mu      sync.Mutex
+	closed  bool
+	sockets sync.WaitGroup // none is added once closed
+}
+
+// New builds the door.
+func New(e Engine, opts Options) *Door {
+	opts.MaxWait = cmp.Or(opts.MaxWait, 5*time.Second)
+	opts.WriteWait = cmp.Or(opts.WriteWait, 10*time.Second)
+	opts.Logger = cmp.Or(opts.Logger, slog.Default())
+	d := &Door{engine: e, opts: opts}
+	d.open, d.leave = context.WithCancel(context.Background())
+	d.exec = executor.New(NewExecutableSchema(Config{Resolvers: resolver{d}}))
+	d.exec.SetParserTokenLimit(maxTokens)
+	d.exec.SetQueryCache(newDocuments())
+	d.exec.SetErrorPresenter(d.present)
+	d.exec.SetRecoverFunc(d.recover)
+	d.exec.Use(limits{})
+	d.exec.AroundOperations(d.bound)
+	return d
+}
+
+// Mounts are the door's routes.
+func (d *Door) Mounts() []rest.Mount {
+	mounts := []rest.Mount{
+		{Method: http.MethodPost, Pattern: "/graphql", Operation: access.QueryAsk, Handler: http.HandlerFunc(d.post), Summary: "GraphQL: queries and commands"},
+		{Method: http.MethodGet, Pattern: "/graphql", Operation: access.EventsFollow, Handler: http.HandlerFunc(d.socket), Summary: "GraphQL over WebSocket: subscriptions"},
+		{Method: http.MethodGet, Pattern: "/graphql/schema", Operation: access.SchemasRead, Handler: http.HandlerFunc(serveSchema), Summary: "The GraphQL schema as text"},
+	}
+	if d.opts.Dev {
+		mounts = append(mounts,
+			rest.Mount{Method: http.MethodGet, Pattern: "/graphql/playground", Operation: access.Public, Handler: playground(), Summary: "A page to try GraphQL on"},
+			rest.Mount{Method: http.MethodGet, Pattern: "/graphql/playground/{file}", Operation: access.Public, Handler: playground()})
+	}
+	return mounts
+}
+
+// Close ends all subscriptions and says goodbye to their WebSockets; ctx bounds the wait for them. Requests in work are
+// not its concern.
+func (d *Door) Close(ctx context.Context) error {
+	d.mu.Lock()
+	d.closed = true
+	d.mu.Unlock()
+	d.leave()
+	gone := make(chan struct{})
+	go func() { d.sockets.Wait(); close(gone) }()
+	select {
+	case <-gone:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("GraphQL WebSockets are still open: %w", ctx.Err())
+	}
+}
+
+// enter counts a WebSocket, unless the door is closed.
+func (d *Door) enter() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.closed {
+		d.sockets.Add(1)
+	}
+	return !d.closed
+}
+
+// bound gives every query its time. Commands take theirs, and subscriptions last.
+func (d *Door) bound(ctx context.Context, next graphql.OperationHandler) graphql.ResponseHandler {
+	if graphql.GetOperationContext(ctx).Operation.Operation != ast.Query {
+		return next(ctx)
+	}
+	ctx, cancel := context.WithTimeout(ctx, d.opts.MaxWait)
+	answer := next(ctx)
+	return func(ctx context.Context) *graphql.Response {
+		defer cancel()
+		return answer(ctx)
+	}
+}
+
+// recover tells of a panic in a field without what it was about.
+func (d *Door) recover(ctx context.Context, p any) error {
+	id, _ := rest.Trace(ctx)
+	d.opts.Logger.ErrorContext(ctx, "GraphQL field panicked", "path", graphql.GetPath(ctx).String(), "trace", id, "panic", p, "stack", string(debug.Stack()))
+	return &refusal{problem: runtime.Problem(errors.New("panic"))}
+}

@@ -1,0 +1,219 @@
+package opsdoor
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/ops"
+	"github.com/millstream-es/millstream/es/runtime"
+)
+
+func (d *Door) deadLetters(r *http.Request) (int, any, error) {
+	value, limit, err := query(r, "consumer", "category", "error", "state", "cursor")
+	if err != nil {
+		return 0, nil, err
+	}
+	state := runtime.LetterState(value("state"))
+	if !slices.Contains([]runtime.LetterState{"", runtime.Parked, runtime.Waiting}, state) {
+		return 0, nil, bad("state %.64q: expected parked or waiting; what was settled is in the audit", state)
+	}
+	before, err := parseLetterCursor(value("cursor"))
+	if err != nil {
+		return 0, nil, err
+	}
+	all, err := d.letters.Select(r.Context(), ops.LetterFilter{Consumer: value("consumer"), Category: value("category"), Error: value("error")})
+	if err != nil {
+		return 0, nil, err
+	}
+	all = slices.DeleteFunc(all, func(l ops.Letter) bool { return state != "" && l.State != state })
+	total := len(all)
+	slices.SortFunc(all, newestFirst)
+	if before != nil {
+		all = slices.DeleteFunc(all, func(l ops.Letter) bool { return newestFirst(l, *before) <= 0 })
+	}
+	next := ""
+	if len(all) > limit {
+		all = all[:limit]
+		last := all[limit-1]
+		next = fmt.Sprintf("%d.%s", last.FailedAt.UnixNano(), last.ID)
+	}
+	return 0, listOf(all, next).of(total), nil
+}
+
+func newestFirst(a, b ops.Letter) int {
+	return cmp.Or(b.FailedAt.Compare(a.FailedAt), cmp.Compare(a.ID, b.ID))
+}
+
+// parseLetterCursor returns the last letter of the page before, which may be settled by now.
+func parseLetterCursor(text string) (*ops.Letter, error) {
+	if text == "" {
+		return nil, nil
+	}
+	at, id, _ := strings.Cut(text, ".")
+	nanos, err := strconv.ParseInt(at, 10, 64)
+	if err != nil || id == "" {
+		return nil, bad("cursor %.64q is none: take the one that the page before names as next", text)
+	}
+	l := &ops.Letter{}
+	l.ID, l.FailedAt = id, time.Unix(0, nanos)
+	return l, nil
+}
+
+func (d *Door) deadLetter(r *http.Request) (int, any, error) {
+	l, err := d.letters.Show(r.Context(), r.PathValue("id"))
+	return 0, l, err
+}
+
+// letterOrder is the body of what is done about dead letters.
+type letterOrder struct {
+	IDs     []string `json:"ids"` // of many
+	Reason  string   `json:"reason"`
+	Confirm string   `json:"confirm"`
+}
+
+// letterResults says what became of each, those that waited behind them included.
+type letterResults struct {
+	Results []runtime.LetterResult `json:"results"`
+	Stopped string                 `json:"stopped,omitempty"` // why the rest was not tried
+}
+
+// lettersTime bounds what one request does about many letters; within the server's own limit for an answer.
+const lettersTime = 50 * time.Second
+
+// each does something about letters. What went wrong with a single one is the answer's error.
+func (d *Door) each(r *http.Request, one bool, do func(context.Context, ops.Act, func(runtime.LetterResult)) error, reason string) (int, any, error) {
+	by, err := operator(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), lettersTime)
+	defer cancel()
+	answer := letterResults{Results: []runtime.LetterResult{}}
+	err = do(ctx, ops.Act{By: by, Reason: reason}, func(result runtime.LetterResult) { answer.Results = append(answer.Results, result) })
+	switch {
+	case err != nil && len(answer.Results) == 0:
+		return 0, nil, err
+	case err != nil:
+		answer.Stopped = err.Error()
+	case one:
+		return 0, answer, failedAgain(answer.Results)
+	}
+	return 0, answer, nil
+}
+
+// failedAgain is why nothing came of what was done about one letter, which stays. That is no fault of this door.
+func failedAgain(results []runtime.LetterResult) error {
+	if len(results) == 0 || results[0].Error == "" {
+		return nil
+	}
+	reason, _, _ := strings.Cut(results[0].Error, "\n") // a panic's goes on with its stack
+	if results[0].Status == http.StatusServiceUnavailable {
+		return es.Transient(errors.New(reason))
+	}
+	return es.Rejected("failed_again", reason)
+}
+
+func (d *Door) retryLetter(r *http.Request) (int, any, error) {
+	o, err := read[struct {
+		Reason string `json:"reason"`
+	}](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	letters, err := d.letters.Find(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return 0, nil, err
+	}
+	return d.each(r, true, d.retrying(letters), o.Reason)
+}
+
+func (d *Door) dropLetter(r *http.Request) (int, any, error) {
+	o, err := read[struct {
+		Reason  string `json:"reason"`
+		Confirm string `json:"confirm"`
+	}](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	id := r.PathValue("id")
+	letters, err := d.letters.Find(r.Context(), id)
+	if err == nil {
+		err = confirmed("dropping dead letter "+id, id, o.Confirm, o.Reason)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return d.each(r, true, d.dropping(letters), o.Reason)
+}
+
+func (d *Door) retrying(letters []ops.Letter) func(context.Context, ops.Act, func(runtime.LetterResult)) error {
+	return func(ctx context.Context, act ops.Act, report func(runtime.LetterResult)) error {
+		return d.letters.Retry(ctx, letters, act, report)
+	}
+}
+
+func (d *Door) dropping(letters []ops.Letter) func(context.Context, ops.Act, func(runtime.LetterResult)) error {
+	return func(ctx context.Context, act ops.Act, report func(runtime.LetterResult)) error {
+		return d.letters.Drop(ctx, letters, act, report)
+	}
+}
+
+func (d *Door) resendLetter(r *http.Request) (int, any, error) {
+	o, err := read[struct {
+		Reason  string          `json:"reason"`
+		Stream  string          `json:"stream"`  // category/id; "": as it was
+		Command string          `json:"command"` // "": as it was
+		Data    json.RawMessage `json:"data"`    // absent: as it was
+	}](r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if o.Stream == "" && o.Command == "" && o.Data == nil {
+		return 0, nil, bad("nothing is corrected: give data, stream or command; to send it as it was, retry it")
+	}
+	correction := ops.Correction{Stream: o.Stream, Type: o.Command, Data: o.Data}
+	return d.each(r, true, func(ctx context.Context, act ops.Act, report func(runtime.LetterResult)) error {
+		return d.letters.Resend(ctx, r.PathValue("id"), correction, act, report)
+	}, o.Reason)
+}
+
+// many reads which letters are meant.
+func (d *Door) many(r *http.Request) (letterOrder, []ops.Letter, error) {
+	o, err := read[letterOrder](r)
+	if err != nil {
+		return o, nil, err
+	}
+	if len(o.IDs) == 0 || len(o.IDs) > mostLimit {
+		return o, nil, bad("ids must name 1 to %d dead letters, not %d", mostLimit, len(o.IDs))
+	}
+	letters, err := d.letters.Find(r.Context(), o.IDs...)
+	return o, letters, err
+}
+
+func (d *Door) retryLetters(r *http.Request) (int, any, error) {
+	o, letters, err := d.many(r)
+	if err != nil {
+		return 0, nil, err
+	}
+	return d.each(r, false, d.retrying(letters), o.Reason)
+}
+
+func (d *Door) dropLetters(r *http.Request) (int, any, error) {
+	o, letters, err := d.many(r)
+	if err == nil {
+		err = confirmed(fmt.Sprintf("dropping %d dead letters", len(letters)), fmt.Sprintf("drop %d", len(letters)), o.Confirm, o.Reason)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return d.each(r, false, d.dropping(letters), o.Reason)
+}
