@@ -88,7 +88,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exited
 	}
 	err = didYouMean(err, parser.Model, args)
-	if err == nil && !strings.HasPrefix(selected.Command(), "config ") { // which reports the faults itself
+	if err == nil && !tellsFaults(selected.Command()) {
 		err = errors.Join(settings.check(parser.Model), config.check(selected.Command(), a.domain))
 	}
 	if err != nil {
@@ -110,6 +110,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	return exitOK
 }
+
+// tellsFaults reports whether a verb is there to say what is wrong with the settings, and so runs in spite of it.
+func tellsFaults(verb string) bool { return verb == "doctor" || strings.HasPrefix(verb, "config ") }
 
 func (a *app) settings() *settings {
 	return &settings{prefix: strings.ToUpper(a.domain.Name) + "_", origins: map[string]string{}}

@@ -67,7 +67,7 @@ type configPrintCmd struct {
 func (configPrintCmd) Help() string {
 	return `A flag wins over the environment, the environment over the configuration file, the file over the default.
 
-  millstream config print dev --http :8081
+  millstream config print dev --http 127.0.0.1:8081
   millstream config print --json serve`
 }
 
@@ -183,13 +183,12 @@ func shown(f *kong.Flag) any {
 }
 
 func plainValue(v reflect.Value) any {
-	switch is := v.Interface().(type) {
-	case time.Duration:
-		return is.String()
-	case string:
-		return withoutPasswords(is)
+	if d, is := v.Interface().(time.Duration); is {
+		return d.String()
 	}
 	switch v.Kind() {
+	case reflect.String:
+		return withoutPasswords(v.String())
 	case reflect.Pointer:
 		if v.IsNil() {
 			return nil

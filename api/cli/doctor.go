@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,10 +64,17 @@ func (c *doctorCmd) Run(ctx context.Context, a *app, outer *Config) error {
 	return nil
 }
 
-// settings are those of environment and file, as the verb would read them.
+// settings are those of environment and file, as the verb, and doctor itself, would read them.
 func (c *doctorCmd) settings(ctx context.Context, a *app, outer *Config) ops.Finding {
-	if _, _, err := a.effective(ctx, outer, []string{c.For}); err != nil {
-		return ops.Finding{Check: "settings of " + c.For, Health: ops.Sick, Found: strings.ReplaceAll(err.Error(), "\n", "; "), Mend: "config check " + c.For}
+	var faults []string
+	for _, verb := range []string{c.For, "doctor"} {
+		if _, _, err := a.effective(ctx, outer, []string{verb}); err != nil {
+			faults = append(faults, strings.Split(err.Error(), "\n")...)
+		}
+	}
+	if len(faults) > 0 {
+		slices.Sort(faults)
+		return ops.Finding{Check: "settings of " + c.For, Health: ops.Sick, Found: strings.Join(slices.Compact(faults), "; "), Mend: "config check " + c.For}
 	}
 	return ops.Finding{Check: "settings of " + c.For, Health: ops.Healthy, Found: "sound"}
 }

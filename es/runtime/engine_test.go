@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats.go/micro"
 
 	"github.com/millstream-es/millstream"
 	"github.com/millstream-es/millstream/es"
@@ -175,6 +177,47 @@ func TestHelpCanBePasted(t *testing.T) {
 	if _, code := s.call(t, "call.pit.help", "", nil); code != "404" {
 		t.Errorf("help on an unknown category: code %s, want 404", code)
 	}
+}
+
+func TestCallsAreAServiceThatCanBeDiscovered(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t)
+	e := s.start(t)
+	ask := func(verb string, answer any) {
+		t.Helper()
+		m, err := s.conn.Request("$SRV."+verb+"."+e.cfg.Domain.Name, nil, 5*time.Second)
+		if err == nil {
+			err = json.Unmarshal(m.Data, answer)
+		}
+		if err != nil {
+			t.Fatalf("%s: %v", verb, err)
+		}
+	}
+	var ping micro.Ping
+	var info micro.Info
+	ask("PING", &ping)
+	ask("INFO", &info)
+	if ping.Name != e.cfg.Domain.Name || ping.ID == "" || ping.ID != info.ID || ping.Type != micro.PingResponseType || info.Type != micro.InfoResponseType {
+		t.Errorf("%+v, %+v", ping, info)
+	}
+	if i := slices.IndexFunc(info.Endpoints, func(e micro.EndpointInfo) bool { return e.Subject == "call.pot.*.PutCoins" }); i < 0 || info.Endpoints[i].Metadata["example"] != `{"coins":1}` {
+		t.Errorf("%+v", info.Endpoints)
+	}
+	for range 2 {
+		s.call(t, "call.pot.a.PutCoins", `{"coins":1}`, nil)
+	}
+	s.call(t, "call.pot.a.PutCoins", `{"coins":-1}`, nil)
+	s.call(t, "call.pot.a.PutCoin", `{}`, nil) // nobody's
+	eventually(t, "the figures", func() bool {
+		var stats micro.Stats
+		ask("STATS", &stats)
+		i := slices.IndexFunc(stats.Endpoints, func(e *micro.EndpointStats) bool { return e.Name == "pot-PutCoins" })
+		if i < 0 || stats.Type != micro.StatsResponseType {
+			t.Fatalf("%+v", stats)
+		}
+		of := stats.Endpoints[i]
+		return of.NumRequests == 3 && of.NumErrors == 1 && strings.HasPrefix(of.LastError, "422:") && of.AverageProcessingTime > 0
+	})
 }
 
 func TestQueuedCommandsOfOneStreamAreDoneInOrder(t *testing.T) {

@@ -40,13 +40,13 @@ export async function aggregate({ root, params, query, signal, title, remember }
     square: true,
     shape: 'left',
     'data-key': '[',
-    onclick: () => choose(at - 1),
+    onclick: () => void choose(at - 1),
   });
   const on = button('One revision on', {
     square: true,
     shape: 'right',
     'data-key': ']',
-    onclick: () => choose(at + 1),
+    onclick: () => void choose(at + 1),
   });
   const history = h('div');
   const earlier = h(

@@ -175,11 +175,13 @@ export function say(text) {
 // dialog opens a modal window; close ends it, and the focus goes back to where it was.
 export function dialog(title, body, { wide = false, onclose } = {}) {
   const id = uid('dialog');
+  const opener = document.activeElement;
   const d = h('dialog', { class: wide ? 'wide' : '', 'aria-labelledby': id });
   const close = () => d.close();
   d.append(body({ heading: h('h2', { id }, title), close }));
   d.addEventListener('close', () => {
     d.remove();
+    if (!opener?.isConnected) document.querySelector('h1')?.focus(); // the button that opened it has gone
     onclose?.();
   });
   document.body.append(d);

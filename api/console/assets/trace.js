@@ -7,7 +7,8 @@ import { jsonView } from './json.js';
 import { card, empty, facts, head, loading, notice, select } from './parts.js';
 
 const line = 46; // pixels of a row
-const step = () => (matchMedia('(max-width: 640px)').matches ? 12 : 26);
+const narrow = matchMedia('(max-width: 640px)');
+const step = () => (narrow.matches ? 12 : 26); // and of a level of the tree
 const windows = [
   ['24h', 'the last day'],
   ['168h', 'the last week'],
@@ -45,13 +46,16 @@ export async function trace({ root, params, query, signal, title, remember }) {
     }),
     body,
   );
+  let draw = () => {};
+  narrow.addEventListener('change', () => draw(), { signal });
   await show();
 
   async function show() {
     put(body, loading('Reading the log …'));
     try {
       const story = await get(url('/ops/trace/{id}', { id }, { since: since.value }), { signal });
-      put(body, picture(story));
+      draw = () => put(body, picture(story));
+      draw();
     } catch (err) {
       if (signal.aborted) return;
       if (!(err instanceof Problem) || err.status !== 404) throw err;
