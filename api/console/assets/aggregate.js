@@ -2,7 +2,7 @@
 import { get, url, Problem } from './api.js';
 import { h, icon, put } from './dom.js';
 import { domain, status } from './domain.js';
-import { ago, chip, count, when } from './format.js';
+import { ago, chip, count, lasting, when } from './format.js';
 import { brief, changes, jsonDiff } from './json.js';
 import { live } from './live.js';
 import { button, card, empty, head, loading, notice, table, toast } from './parts.js';
@@ -66,11 +66,15 @@ export async function aggregate({ root, params, query, signal, title, remember }
     put(
       root,
       head({ title: stream, crumbs }),
-      h('div', { class: 'card' }, empty('box', 'Nothing ever happened to it', err.message)),
-      offers(
-        a.commands.filter((c) => !c.internal),
-        a,
-        params.id,
+      h(
+        'div',
+        { class: 'stack' },
+        h('div', { class: 'card' }, empty('box', 'Nothing ever happened to it', err.message)),
+        offers(
+          a.commands.filter((c) => !c.internal),
+          a,
+          params.id,
+        ),
       ),
     );
     return;
@@ -162,7 +166,7 @@ export async function aggregate({ root, params, query, signal, title, remember }
                   icon('clock'),
                   ' waits for ',
                   h('strong', null, w.for),
-                  ` since ${ago(w.since)}`,
+                  ` for ${lasting(w.since)}`,
                   w.until && [`, ${w.then || 'wakes up'} `, ago(w.until)],
                 ),
               ),
@@ -323,7 +327,7 @@ function verdicts(why, a, id) {
 
 const offers = (commands, a, id) =>
   card(
-    'Begin it',
+    'Commands',
     h(
       'div',
       { class: 'row' },

@@ -91,7 +91,7 @@ export async function audit({ root, query, signal, title, remember }) {
               {
                 name: 'On',
                 cell: (a) => [
-                  places[a.what] ? h('a', { href: places[a.what](a.on) }, a.on) : a.on,
+                  places[a.what] ? h('a', { class: 'nowrap mono', href: places[a.what](a.on) }, a.on) : a.on,
                   h('div', { class: 'small muted' }, a.what),
                 ],
               },
@@ -104,7 +104,7 @@ export async function audit({ root, query, signal, title, remember }) {
                 name: 'Record',
                 cell: (a) =>
                   a.record &&
-                  h('details', null, h('summary', { class: 'small' }, 'Record'), jsonView(a.record, 'Record')),
+                  h('details', null, h('summary', { class: 'small nowrap' }, 'Record'), jsonView(a.record, 'Record')),
               },
             ],
             items,

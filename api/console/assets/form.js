@@ -246,6 +246,7 @@ function choice(schema, required) {
 const kinds = {
   string(schema) {
     if (schema.format === 'date-time') return moment();
+    if (schema.format === 'date') return { ...text({ type: 'date' }), read: (v) => ({ value: v }) };
     const long = (schema.maxLength ?? 0) > 300;
     const t = long ? { ...anything(), hint: '' } : text({ spellcheck: 'false' });
     return { ...t, whole: long, read: (v) => ({ value: v }) };

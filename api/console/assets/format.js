@@ -72,6 +72,9 @@ export function ago(text) {
   return seconds >= 0 ? `${span(Math.floor(seconds))} ago` : `in ${span(Math.ceil(-seconds))}`;
 }
 
+// lasting writes how long something has been so.
+export const lasting = (text) => span(Math.max(1, Math.floor((Date.now() - new Date(text).getTime()) / 1000)));
+
 // words makes a title of a name: dailySales → Daily sales, first-name → First name.
 export function words(name) {
   const text = name

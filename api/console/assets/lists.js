@@ -137,6 +137,7 @@ function send(a, c) {
 function input(schema, value) {
   if (schema.enum) return select([['', 'any'], ...schema.enum.map((v) => [v, v])], value);
   if (schema.format === 'date-time') return h('input', { type: 'datetime-local', value });
+  if (schema.format === 'date') return h('input', { type: 'date', value });
   return h('input', {
     value,
     autocomplete: 'off',

@@ -185,13 +185,15 @@ export async function overview({ root, signal, title }) {
       ),
     ),
   );
-  follow(latest, signal);
+  let followed = false;
   await every(
     pace,
     signal,
     async () => {
       const o = await figures('/ops/overview', { signal });
       keep(o);
+      if (!followed) follow(latest, o.revision, signal);
+      followed = true;
       put(strip, chip(o.durability, o.durability === 'durable' ? 'ok' : 'warn'));
       for (const v of views) v.tell(o);
       put(
@@ -276,19 +278,21 @@ const about = (o) =>
     ],
   ]);
 
-// follow shows the newest events as they come.
-function follow(list, signal) {
+const ticks = 8; // events shown
+
+// follow shows the newest events, and those that come.
+function follow(list, revision, signal) {
   put(list, h('li', null, empty('events', 'Waiting for events', 'They show here as they happen.')));
   let first = true;
   const stop = live.subscribe(
     {},
-    { new: true },
+    { after: Math.max(0, revision - ticks) },
     {
       events(events) {
         if (first) put(list);
         first = false;
         for (const e of events) list.prepend(tick(e));
-        while (list.children.length > 8) list.lastChild.remove();
+        while (list.children.length > ticks) list.lastChild.remove();
       },
     },
   );

@@ -1,15 +1,15 @@
 // Read models: how far each is, and what operators can do about them.
 import { get, post, url } from './api.js';
 import { h, put, refresh } from './dom.js';
-import { ago, chip, count, span, stateTone, when } from './format.js';
-import { ask, button, card, empty, every, facts, head, notice, table, toast } from './parts.js';
+import { ago, chip, count, lasting, span, stateTone, when } from './format.js';
+import { ask, button, card, empty, every, facts, head, loading, notice, table, toast } from './parts.js';
 
 const lag = (p) =>
   p.lag === 0 ? 'up to date' : h('span', { class: 'nowrap' }, `${count(p.lag)} commits, ${span(p.lagSeconds)}`);
 
 export async function projections({ root, signal, title }) {
   title('Projections');
-  const found = h('div');
+  const found = h('div', null, loading());
   const said = h('div');
   put(
     root,
@@ -51,7 +51,7 @@ function columns(items) {
 function work(w) {
   const share = w.total > 0 ? w.done / w.total : 0;
   const left = w.leftSeconds > 0 ? `, ${span(w.leftSeconds)} left` : '';
-  const label = `${w.kind === 'rebuild' ? 'Rebuilding' : 'Verifying'} since ${ago(w.since)}, by ${w.by}`;
+  const label = `${w.kind === 'rebuild' ? 'Rebuilding' : 'Verifying'} for ${lasting(w.since)}, by ${w.by}`;
   return h(
     'div',
     { class: 'work' },
@@ -77,7 +77,7 @@ export async function projection({ root, params, signal, title }) {
   const actions = h('div', { class: 'actions' });
   const said = h('div');
   const nodes = h('div', { class: 'stack' });
-  const done = h('div');
+  const done = h('div', null, loading());
   let shown = '';
   put(
     root,

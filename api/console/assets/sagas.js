@@ -113,7 +113,12 @@ export async function sagas({ root, query, signal, title, remember }) {
                   p.stuck?.length
                     ? h('span', { class: 'bad-text' }, `It ${p.stuck[0]}`)
                     : p.waiting.map((w) =>
-                        h('div', null, w.for, w.until && h('span', { class: 'muted' }, `, until ${ago(w.until)}`)),
+                        h(
+                          'div',
+                          null,
+                          w.for,
+                          w.until && h('span', { class: 'muted' }, `, ${w.then || 'wakes up'} ${ago(w.until)}`),
+                        ),
                       ),
               },
               {

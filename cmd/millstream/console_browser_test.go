@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/chromedp"
+)
+
+// newBrowser starts Chromium, or skips the test where there is none. Tabs are children of the context.
+func newBrowser(t *testing.T) context.Context {
+	t.Helper()
+	if os.Getenv("MILLSTREAM_BROWSER") == "" {
+		t.Skip("set MILLSTREAM_BROWSER=1 to try the console in a real browser, which takes minutes")
+	}
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Skip("no chromium here, which the console is tried in: apt-get install chromium")
+	}
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
+	t.Cleanup(stop)
+	ctx, end := chromedp.NewContext(ctx)
+	t.Cleanup(end)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatalf("chromium does not start: %v", err)
+	}
+	return ctx
+}
+
+// tab is one browser tab with cookies of its own.
+type tab struct {
+	t   *testing.T
+	ctx context.Context
+	url string // of the site
+
+	mu       sync.Mutex
+	messages []string // of the browser's console, that should not be
+}
+
+// newTab opens a tab. What its console says of errors, or of breaches of the content security policy, fails the test.
+func newTab(t *testing.T, browser context.Context, url string) *tab {
+	t.Helper()
+	ctx, end := chromedp.NewContext(browser, chromedp.WithNewBrowserContext())
+	tab := &tab{t: t, ctx: ctx, url: url}
+	said := chromedp.Console(ctx)
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		for m, err := range said {
+			if err != nil {
+				return
+			}
+			refused := m.Source == "network" && strings.Contains(m.Text, "the server responded with a status of 4")
+			if (m.Type == "error" || m.Type == "warning" || m.IsException()) && !refused && !strings.Contains(m.Text, "WebSocket connection") {
+				tab.mu.Lock()
+				tab.messages = append(tab.messages, fmt.Sprintf("%s (%s:%d)", m, m.URL, m.Line))
+				tab.mu.Unlock()
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("the page at the end:\n%s", js[string](tab, `location.pathname + location.search + '\n' + (document.querySelector('dialog[open], main') ?? document.body).innerText.slice(0, 1500)`))
+		}
+		tab.unharmed()
+		end()
+		<-heard
+		tab.mu.Lock()
+		defer tab.mu.Unlock()
+		for _, m := range tab.messages {
+			t.Errorf("the browser's console: %s", m)
+		}
+	})
+	tab.size(1360, 900)
+	return tab
+}
+
+// unharmed checks that nothing that was stored has run.
+func (b *tab) unharmed() {
+	b.t.Helper()
+	if js[bool](b, `document.documentElement.dataset.ran !== undefined || document.querySelector('img[src="x"]') !== null`) {
+		b.t.Errorf("a stored text became markup at %s", js[string](b, `location.pathname`))
+	}
+}
+
+// js evaluates an expression. null is the zero value.
+func js[T any](b *tab, expression string) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	defer cancel()
+	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
+	if err != nil && !errors.Is(err, chromedp.ErrJSNull) && !errors.Is(err, chromedp.ErrJSUndefined) {
+		b.t.Fatalf("%s: %v", expression, err)
+	}
+	return v
+}
+
+func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	defer cancel()
+	if err := chromedp.Do(ctx, steps...); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// size sets the window's.
+func (b *tab) size(width, height int64) {
+	b.t.Helper()
+	b.do(chromedp.EmulateViewport(width, height))
+}
+
+// scheme sets what the system prefers: light or dark, and that nothing moves.
+func (b *tab) scheme(name string) {
+	b.t.Helper()
+	media := emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
+		{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"},
+	}}
+	if _, err := chromedp.Call(b.ctx, emulation.SetEmulatedMedia, media); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// open loads an address anew and waits until its page is there.
+func (b *tab) open(path string) {
+	b.t.Helper()
+	b.do(chromedp.Navigate(b.url + path))
+	b.settled()
+}
+
+// settled waits until the page shows what it asked for.
+func (b *tab) settled() {
+	b.t.Helper()
+	b.until(`document.querySelector('h1') && !document.querySelector('.loading, .booting')`)
+}
+
+// until waits for a condition. One that cannot be asked yet is not met.
+func (b *tab) until(condition string) {
+	b.t.Helper()
+	b.await("it is not so that "+strings.ReplaceAll(condition, finder, "the"), condition)
+}
+
+func (b *tab) await(otherwise, condition string) {
+	b.t.Helper()
+	err := eventually(20*time.Second, func() error {
+		if !js[bool](b, `(() => { try { return Boolean(`+condition+`) } catch { return false } })()`) {
+			return errors.New(otherwise)
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// see waits for texts to be shown, hidden ones left out.
+func (b *tab) see(texts ...string) {
+	b.t.Helper()
+	for _, text := range texts {
+		b.await("nowhere is shown: "+text, `document.body.innerText.includes(`+quoted(text)+`)`)
+	}
+}
+
+// finder finds what a person would by its name: a button, link or field, in the dialog when one is open.
+const finder = `((kind, name) => {
+	const root = [...document.querySelectorAll('dialog[open]')].at(-1) ?? document;
+	const seen = (e) => e.checkVisibility();
+	const said = (e) => (e.getAttribute('aria-label') ?? e.innerText).trim();
+	if (kind === 'field') {
+		const label = [...root.querySelectorAll('label')].filter(seen).find((l) => l.textContent.replace('*', '').trim().startsWith(name));
+		return label?.control ?? [...root.querySelectorAll('input, select, textarea')].filter(seen).find((e) => e.ariaLabel === name) ?? null;
+	}
+	const all = [...root.querySelectorAll({ button: 'button, summary', link: 'a[href]', row: 'tr, li' }[kind])].filter(seen);
+	return all.find((e) => said(e) === name) ?? all.find((e) => said(e).startsWith(name)) ?? null;
+})`
+
+func the(kind, name string) string {
+	return finder + `(` + quoted(kind) + `, ` + quoted(name) + `)`
+}
+
+// click presses the mouse on what has a name, once it is there and nothing lies over it.
+func (b *tab) click(kind, name string) {
+	b.t.Helper()
+	b.mouse("no "+kind+" called "+name+" can be clicked", the(kind, name))
+}
+
+func (b *tab) clickOn(element string) {
+	b.t.Helper()
+	b.mouse("this cannot be clicked: "+element, element)
+}
+
+func (b *tab) mouse(otherwise, element string) {
+	b.t.Helper()
+	place := `(() => {
+		const e = ` + element + `;
+		if (!e || e.disabled) return [];
+		e.scrollIntoView({ block: 'center' });
+		const r = e.getClientRects()[0]; // of its first line
+		const [x, y] = [r.x + Math.min(r.width / 2, 60), r.y + r.height / 2];
+		const top = document.elementFromPoint(x, y);
+		return top && (e === top || e.contains(top)) ? [x, y] : [];
+	})()`
+	b.await(otherwise, place+`.length === 2`)
+	at := js[[]float64](b, place)
+	b.do(chromedp.MouseClickXY(at[0], at[1]))
+}
+
+// fill types into a field in place of what it holds; into a list of choices it puts the one of that value.
+func (b *tab) fill(field, text string) {
+	b.t.Helper()
+	element := the("field", field)
+	b.await("there is no field "+field, element)
+	if js[bool](b, `(() => { const e = `+element+`; e.focus(); if (e.tagName !== 'SELECT') { e.select(); return false; }
+		e.value = `+quoted(text)+`; e.dispatchEvent(new Event('change', { bubbles: true })); return true; })()`) {
+		return
+	}
+	b.write(text)
+}
+
+// write types a text where the focus is.
+func (b *tab) write(text string) {
+	b.t.Helper()
+	if text == "" {
+		b.press("\b")
+		return
+	}
+	if _, err := chromedp.Call(b.ctx, input.InsertText, input.InsertTextParams{Text: text}); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// press presses keys, one after the other. Letters and signs are shortcuts here: what they would write is left out, as
+// a browser does when a page takes them; write writes.
+func (b *tab) press(keys ...string) {
+	b.t.Helper()
+	for _, k := range keys {
+		if k < " " || k > "~" || len(k) > 1 {
+			b.do(chromedp.KeyEvent(k))
+			continue
+		}
+		for _, kind := range []input.DispatchKeyEventType{input.DispatchKeyEventTypeRawKeyDown, input.DispatchKeyEventTypeKeyUp} {
+			if _, err := chromedp.Call(b.ctx, input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: kind, Key: k}); err != nil {
+				b.t.Fatal(err)
+			}
+		}
+	}
+}

@@ -1,0 +1,495 @@
+package main
+
+import (
+	"errors"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/commands"
+)
+
+// TestConsole tries the console in a real browser, against an engine with the whole domain and all doors. The stories
+// share both, each in a tab and with things of its own.
+func TestConsole(t *testing.T) {
+	t.Parallel()
+	browser := newBrowser(t)
+	site := newConsoleSite(t)
+	site.fill(t)
+	letter := site.park(t, "commands.order.o-shown.CreateOrdr", `{"note":`+quoted(hostile)+`}`)
+	story := site.order(t, "o-story", "tok_ok")
+	site.state(t, "orders/o-story", "PAID")
+	t.Run("stories", func(t *testing.T) {
+		t.Run("pages", func(t *testing.T) { testPages(t, browser, site, letter, story.CommandID) })
+		for name, run := range map[string]func(*testing.T, *tab, *consoleSite){
+			"an order is placed by its form and paid":   placeAnOrder,
+			"a projection is paused, resumed and more":  operateAProjection,
+			"a halted projection skips a commit":        skipACommit,
+			"dead letters are mended":                   mendDeadLetters,
+			"an aggregate's past is walked through":     walkThePast,
+			"a correlation is followed":                 followACorrelation,
+			"events are paused, and survive a cut":      followEvents,
+			"a saga is given up":                        giveUpASaga,
+			"all of it goes by keyboard":                useTheKeyboard,
+			"colours can be chosen":                     chooseColours,
+			"on a phone the menu opens over the page":   useAPhone,
+			"back, forward and reload keep their place": goBack,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				run(t, newTab(t, browser, site.dev), site)
+			})
+		}
+		for name, run := range map[string]func(*testing.T, *tab, *consoleSite){
+			"a viewer logs in, looks, and may do no more": logInAsViewer,
+			"an operator may do some, an admin all":       logInAsOperator,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				run(t, newTab(t, browser, site.serve), site)
+			})
+		}
+	})
+}
+
+func placeAnOrder(t *testing.T, b *tab, site *consoleSite) {
+	b.open("/console/data/orders")
+	b.click("link", "Create order")
+	b.see("ID of the order")
+	b.click("button", "Send CreateOrder")
+	b.see("The ID must be 1 to 64 letters")
+	b.click("button", "Fill in the example")
+	b.fill("ID of the order", "o-form")
+	b.fill("Quantity", "1000001")
+	b.fill("Currency", "usd")
+	b.click("button", "Send CreateOrder")
+	b.until(the("field", "Quantity") + `.getAttribute('aria-invalid') === 'true'`) // the server's faults, at their fields
+	b.until(the("field", "Currency") + `.getAttribute('aria-invalid') === 'true'`)
+	b.see("must be at most 1000000")
+	if said := js[string](b, `document.getElementById(`+the("field", "Quantity")+`.getAttribute('aria-describedby').split(' ').at(-1)).textContent`); !strings.Contains(said, "1000000") {
+		t.Errorf("at the quantity stands %q", said)
+	}
+	b.fill("Currency", "USD")
+	b.fill("Quantity", "3")
+	b.fill("Price", "0.10")
+	b.click("button", "Add item")
+	b.clickOn(`document.querySelectorAll('.entry')[1].querySelector('input')`)
+	b.write("p-1")
+	b.press(kb.Tab)
+	b.write("1")
+	b.press(kb.Tab)
+	b.write("99999999.99") // more digits than a float of 32 bits has
+	b.click("button", "Send CreateOrder")
+	b.see("accepted")
+	b.click("link", "See it")
+	b.see("order/o-form")
+	b.until(`document.querySelector('.head .chip').textContent === 'PAID'`) // by the live connection
+	b.see("100000000.29")
+	site.state(t, "orders/o-form", "PAID")
+	b.click("link", "Orders")
+	b.see("Customer name")
+	b.fill("Search", "o-form")
+	b.click("button", "Show")
+	b.until(`document.querySelectorAll('tbody tr').length === 1 && document.querySelector('tbody tr').innerText.includes('100000000.29 USD')`)
+}
+
+func operateAProjection(t *testing.T, b *tab, _ *consoleSite) {
+	b.open("/console/projections")
+	b.click("link", "sales")
+	b.click("button", "Pause")
+	b.fill("Reason", "a look at it "+hostile)
+	b.click("button", "Pause")
+	b.see("sales is paused.", "Paused by dev", hostile)
+	b.click("button", "Resume")
+	b.click("button", "Resume") // the dialog's
+	b.see("sales goes on.")
+	b.until(`document.querySelector('.head .chip').textContent === 'running'`)
+	b.click("button", "Rebuild")
+	b.click("button", "Rebuild")
+	b.see("sales is being rebuilt.")
+	b.until(`[...document.querySelectorAll('tbody tr')].some((r) => r.innerText.includes('rebuild'))`)
+	b.click("button", "Verify")
+	b.click("button", "Verify")
+	b.see("no difference")
+	b.open("/console/audit?what=projections")
+	b.until(`['pause', 'resume', 'rebuild', 'verify'].every((k) => [...document.querySelectorAll('tbody tr')].some((r) => r.innerText.includes('sales') && r.innerText.includes(k)))`)
+	b.click("button", "Record")
+	b.see(`"kind":`)
+}
+
+func skipACommit(t *testing.T, b *tab, _ *consoleSite) {
+	b.open("/console/projections/fragile")
+	b.see("Halted at revision", hostile)
+	b.click("button", "Skip a commit")
+	go_ := the("button", "Skip it for good")
+	b.until(go_ + `.disabled`)
+	b.fill("Reason", "it is nobody")
+	b.fill("Type fragile", "fragil")
+	if !js[bool](b, go_+`.disabled`) {
+		t.Error("a wrong name is taken")
+	}
+	b.write("e")
+	b.click("button", "Skip it for good")
+	b.see("is left out of fragile.", "it is nobody")
+	b.until(`document.querySelector('.head .chip').textContent === 'running'`)
+}
+
+func mendDeadLetters(t *testing.T, b *tab, site *consoleSite) {
+	site.park(t, "commands.customer.m-1.RegisterCustomer", `{"nam":"Edsger"}`)
+	site.park(t, "commands.customer.m-2.RegisterCustomer", `{"nam":"Barbara"}`)
+	dropped := site.park(t, "commands.customer.m-3.RegisterCustomer", hostile)
+	b.open("/console/dead-letters?error=" + url.QueryEscape("nam"))
+	b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.m-1.')).querySelector('a')`)
+	b.see(`"nam": "Edsger"`)
+	b.click("button", "Retry")
+	b.click("button", "Retry")
+	b.until(`document.querySelector('dialog .fault').textContent.includes('nam')`) // it fails again, and says why
+	b.click("button", "Cancel")
+	b.click("button", "Resend corrected")
+	b.fill("Body", `{"name": "Edsger"}`)
+	b.click("button", "Send")
+	b.until(`document.querySelector('.head .chip').textContent === 'resent'`)
+	b.see("What was done about it")
+	b.click("link", "Dead letters")
+	b.see("What could not be worked off")
+	if js[bool](b, `document.querySelector('main').innerText.includes('customer.m-1.')`) {
+		t.Error("a letter that was mended is still there")
+	}
+	for _, id := range []string{"m-2", "m-3"} {
+		b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.` + id + `.')).querySelector('input')`)
+	}
+	b.see("2 chosen")
+	b.click("button", "Retry them")
+	b.click("button", "Retry")
+	b.see("2 not:")
+	for _, id := range []string{"m-2", "m-3"} {
+		b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.` + id + `.')).querySelector('input')`)
+	}
+	b.click("button", "Drop them")
+	b.fill("Reason", "made up")
+	b.fill("Type drop 2", "drop 2")
+	b.click("button", "Drop for good")
+	b.see("2 are dropped.")
+	b.open("/console/dead-letters/" + dropped)
+	b.see("dropped", "made up", "Gone since it is settled.")
+	if no := js[string](b, the("button", "Retry")+`.getAttribute('aria-disabled')`); no != "true" {
+		t.Error("what is dropped can be retried")
+	}
+}
+
+func walkThePast(t *testing.T, b *tab, site *consoleSite) {
+	site.order(t, "o-past", "tok_ok")
+	site.state(t, "orders/o-past", "PAID")
+	site.send(t, commands.Orders.To("o-past", commands.ShipOrder{TrackingNumber: "1Z-7"}))
+	b.open("/console/aggregates/orders/o-past")
+	b.see("SHIPPED; allowed now: DeliverOrder", `"status": "SHIPPED"`)
+	b.until(`document.querySelector('.line.minus').innerText.includes('PAID') && document.querySelector('.line.plus').innerText.includes('SHIPPED')`)
+	b.press("[")
+	b.until(`document.querySelector('.line.plus')?.innerText.includes('PAID')`)
+	b.until(`new URL(location).searchParams.get('version') === '2'`)
+	js[any](b, `document.querySelector('input[type=range]').focus()`)
+	b.press(kb.Home)
+	b.until(`document.querySelector('.json').innerText.includes('"status": "CREATED"') && !document.querySelector('.line.minus')`)
+	if v := js[string](b, `document.querySelector('input[type=range]').getAttribute('aria-valuetext')`); v != "version 1, OrderCreated" {
+		t.Errorf("the slider says %q", v)
+	}
+	b.do(chromedp.Reload())
+	b.settled()
+	b.until(`document.querySelector('.json')?.innerText.includes('"status": "CREATED"')`) // the address keeps its place
+	b.press("]", "]")
+	b.until(`document.querySelector('.line.plus')?.innerText.includes('SHIPPED')`)
+	site.send(t, commands.Orders.To("o-past", commands.DeliverOrder{}))
+	b.until(`document.querySelector('.line.plus')?.innerText.includes('DELIVERED') && document.querySelector('.head .chip').textContent === 'DELIVERED'`)
+}
+
+func followACorrelation(t *testing.T, b *tab, _ *consoleSite) {
+	b.open("/console/events?category=order&from=0")
+	b.clickOn(`[...document.querySelectorAll('.tail li')].find((e) => e.innerText.includes('OrderCreated') && e.innerText.includes('order/o-story')).querySelector('button')`)
+	b.see("Only this stream", "Event ID")
+	b.click("link", "Follow the correlation")
+	b.see("MarkOrderPaid", "PaymentProcessed", "fulfilment reacted")
+	steps := js[int](b, `document.querySelectorAll('[role=treeitem]').length`)
+	if drawn := js[int](b, `document.querySelectorAll('.edges .glyph').length`); steps < 10 || drawn != steps {
+		t.Errorf("%d steps, %d of them drawn", steps, drawn)
+	}
+	if edges := js[int](b, `document.querySelectorAll('.edges .edge').length`); edges != steps-1 {
+		t.Errorf("%d edges between %d steps of one tree", edges, steps)
+	}
+	b.clickOn(`[...document.querySelectorAll('[role=treeitem]')].find((e) => e.innerText.includes('PaymentProcessed'))`)
+	b.see(`"transactionId"`)
+	b.press(kb.ArrowLeft)
+	b.until(`document.querySelector('[aria-selected=true]').getAttribute('aria-level') === String(document.activeElement.getAttribute('aria-level')) && document.activeElement.innerText.includes('command')`)
+	b.press(kb.Home)
+	b.until(`document.activeElement === document.querySelector('[role=treeitem]')`)
+	b.open("/console/trace/nobody-knows-it")
+	b.see("No event carries this correlation ID")
+}
+
+// rows counts the events shown of a stream.
+const rows = `[...document.querySelectorAll('.tail > li > button')].filter((e) => e.innerText.includes('stock/p-live')).length`
+
+func followEvents(t *testing.T, b *tab, site *consoleSite) {
+	receive := func() { site.send(t, commands.Stocks.To("p-live", commands.ReceiveStock{Quantity: 1})) }
+	receive()
+	b.open("/console/events?stream=stock%2Fp-live&from=0")
+	b.until(rows + ` === 1`)
+	receive()
+	b.until(rows + ` === 2`)
+	b.press("p")
+	b.see("Paused")
+	receive()
+	b.see("1 new")
+	if n := js[int](b, rows); n != 2 {
+		t.Errorf("%d are shown while it is paused", n)
+	}
+	b.click("button", "Go on")
+	b.until(rows + ` === 3`)
+	site.refuse.Store(true)
+	site.cut()
+	b.see("Disconnected", "what is shown may be old")
+	receive()
+	receive()
+	site.refuse.Store(false)
+	b.click("button", "Connect now")
+	b.until(rows + ` === 5`)
+	b.see("Live · 5 shown")
+	b.until(`!document.body.innerText.includes('Disconnected')`)
+	b.fill("Type", "OrderCreated")
+	b.see("No events yet")
+	b.fill("Stream", "stok")
+	b.click("button", "Follow")
+	b.until(`document.querySelector('.notice.bad')`)
+}
+
+func giveUpASaga(t *testing.T, b *tab, site *consoleSite) {
+	site.order(t, "o-slow", "tok_timeout")
+	b.open("/console/sagas?saga=fulfilment&state=open")
+	b.until(the("link", "o-slow"))
+	b.click("link", "o-slow")
+	b.see("Waits for payment o-slow-1 since", "cancels at", "sets timer payment to")
+	b.click("button", "Cancel")
+	b.fill("Reason", "the customer called")
+	b.fill("Type o-slow", "o-slow")
+	b.click("button", "Cancel the process")
+	b.see("It is cancelled.", "Cancelled by an operator", "by dev: the customer called")
+	b.open("/console/timers")
+	b.see("o-3")
+}
+
+func goBack(t *testing.T, b *tab, _ *consoleSite) {
+	b.open("/console/data/customers")
+	b.click("link", "c-2")
+	b.see("customer/c-2")
+	b.click("link", "Audit")
+	b.see("Every action of an operator")
+	js[any](b, `history.back()`)
+	b.see("customer/c-2")
+	js[any](b, `history.forward()`)
+	b.see("Every action of an operator")
+	b.do(chromedp.Reload())
+	b.settled()
+	b.see("Every action of an operator")
+	if title := js[string](b, `document.title`); title != "Audit · Console" {
+		t.Errorf("the title is %q", title)
+	}
+	if at := js[string](b, `document.querySelector('[aria-current=page]').innerText.trim()`); at != "Audit" {
+		t.Errorf("the navigation says %q", at)
+	}
+	if style := js[string](b, `getComputedStyle(document.body).fontFamily`); style == "" {
+		t.Error("there are no styles")
+	}
+}
+
+// account opens what is said of the caller.
+const account = `document.querySelector('.who summary')`
+
+// logIn shows a key on the page that asks for it.
+func (b *tab) logIn(key string) {
+	b.t.Helper()
+	b.see("Log in to the console")
+	b.fill("API key or JWT", key)
+	b.click("button", "Log in")
+}
+
+// why is what a button that is not for the caller says.
+func (b *tab) why(button string) string {
+	b.t.Helper()
+	return js[string](b, `(() => { const e = `+the("button", button)+`; return e.getAttribute('aria-disabled') === 'true' ? e.title : 'it can be pressed'; })()`)
+}
+
+func logInAsViewer(t *testing.T, b *tab, site *consoleSite) {
+	b.do(chromedp.Navigate(site.serve + "/console/sagas/fulfilment/o-3"))
+	b.logIn("msk_0000000000000000_nonsense")
+	b.until(`document.querySelector('.login .fault').textContent !== ''`)
+	b.logIn(site.keys[access.Viewer])
+	b.see("Waits for payment o-3-1") // where it wanted to go
+	if why := b.why("Retry"); why != "Needs the role operator; yours is viewer." {
+		t.Errorf("retry: %s", why)
+	}
+	if why := b.why("Cancel"); why != "Needs the role admin; yours is viewer." {
+		t.Errorf("cancel: %s", why)
+	}
+	b.click("button", "Retry")
+	b.see("Retry: Needs the role operator")
+	if status := js[int](b, `0 || (window.answered = 0, fetch('/ops/sagas/fulfilment/o-3/retry', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } }).then((r) => { window.answered = r.status; }), 0)`); status != 0 {
+		t.Fatal(status)
+	}
+	b.until(`window.answered === 403`) // the server decides
+	b.click("link", "Dead letters")
+	b.see("Not for you to see")
+	b.click("link", "Audit")
+	b.see("Not for you to see", "Needs the role operator")
+	b.open("/console/send/orders/ShipOrder?id=o-1")
+	if why := b.why("Send ShipOrder"); why != "Needs the role operator; yours is viewer." {
+		t.Errorf("send: %s", why)
+	}
+	b.clickOn(account)
+	b.click("button", "Log out")
+	b.see("Log in to the console")
+	b.open("/console/events")
+	b.see("Log in to the console")
+}
+
+func logInAsOperator(t *testing.T, b *tab, site *consoleSite) {
+	letter := site.park(t, "commands.customer.r-1.RegisterCustomer", `{}`)
+	b.do(chromedp.Navigate(site.serve + "/console/dead-letters/" + letter))
+	b.logIn(site.keys[access.Operator])
+	b.see("Dead letter customer/r-1")
+	if why := b.why("Drop"); why != "Needs the role admin; yours is operator." {
+		t.Errorf("drop: %s", why)
+	}
+	b.clickOn(account)
+	b.click("button", "Log out")
+	b.logIn(site.keys[access.Admin])
+	b.see("Dead letter customer/r-1")
+	b.click("button", "Drop")
+	b.fill("Reason", "nobody is called nothing")
+	b.fill("Type "+letter, letter)
+	b.click("button", "Drop for good")
+	b.until(`document.querySelector('.head .chip').textContent === 'dropped'`)
+	err := eventually(patience, func() error {
+		var audit struct {
+			Items []struct{ On, Kind, By string }
+		}
+		if err := getJSON(site.dev+"/ops/audit?what=deadletters&limit=500", &audit); err != nil {
+			return err
+		}
+		for _, a := range audit.Items {
+			if a.On == letter && a.Kind == "drop" && a.By == "admin-ann" {
+				return nil
+			}
+		}
+		return errors.New("the audit does not name who dropped it")
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func chooseColours(t *testing.T, b *tab, _ *consoleSite) {
+	b.scheme("light")
+	b.open("/console/")
+	ground := func() string { return js[string](b, `getComputedStyle(document.body).backgroundColor`) }
+	light := ground()
+	b.click("button", "Colours: as the system has it")
+	b.click("button", "Colours: light")
+	b.until(`document.documentElement.dataset.theme === 'dark'`)
+	dark := ground()
+	b.do(chromedp.Reload())
+	b.settled()
+	if ground() != dark || light == dark {
+		t.Errorf("light is %s, dark %s, after a reload %s", light, dark, ground())
+	}
+}
+
+func useAPhone(t *testing.T, b *tab, _ *consoleSite) {
+	b.size(390, 844)
+	b.open("/console/")
+	if js[bool](b, the("link", "Sagas")+` !== null && getComputedStyle(document.querySelector('.side')).visibility === 'visible'`) {
+		t.Error("the menu is open from the start")
+	}
+	b.click("button", "Menu")
+	b.click("link", "Sagas")
+	b.see("A process of a saga")
+	b.until(`!document.querySelector('.side').classList.contains('open')`)
+	b.click("button", "Menu")
+	b.until(`document.querySelector('.side').contains(document.activeElement)`)
+	b.press(kb.Escape)
+	b.until(`document.activeElement.ariaLabel === 'Menu'`)
+}
+
+// focused is the name of what has the focus.
+const focused = `(document.activeElement.ariaLabel ?? document.activeElement.innerText).trim()`
+
+func useTheKeyboard(t *testing.T, b *tab, site *consoleSite) {
+	site.order(t, "o-keys", "tok_ok")
+	site.state(t, "orders/o-keys", "PAID")
+	b.open("/console/")
+	b.press(kb.Tab)
+	b.until(focused + ` === 'Skip to content'`)
+	b.press(kb.Enter)
+	b.until(`document.activeElement.id === 'main'`)
+	b.press(kb.Tab)
+	if !js[bool](b, `document.querySelector('main').contains(document.activeElement) && getComputedStyle(document.activeElement).outlineStyle !== 'none'`) {
+		t.Errorf("after the skip the focus is at %q, or cannot be seen", js[string](b, focused))
+	}
+	b.press("?")
+	b.see("Keyboard shortcuts")
+	b.press(kb.Escape)
+	b.until(`!document.querySelector('dialog')`)
+	b.press("g", "p")
+	b.see("Each read model follows the log by itself")
+	b.until(`document.activeElement.tagName === 'H1'`)
+	b.tabTo("customers")
+	b.press(kb.Enter)
+	b.until(the("button", "Pause"))
+	b.tabTo("Pause")
+	b.press(kb.Enter)
+	b.until(`document.activeElement.tagName === 'TEXTAREA'`)
+	b.write("by keyboard")
+	b.tabTo("Pause")
+	b.press(kb.Enter)
+	b.see("customers is paused.")
+	b.until(`!document.querySelector('dialog') && document.activeElement.tagName === 'H1'`) // the button is gone
+	b.tabTo("Resume")
+	b.press(kb.Enter)
+	b.until(`document.querySelector('dialog[open]')`)
+	b.tabTo("Resume")
+	b.press(kb.Enter)
+	b.see("customers goes on.")
+	b.until(`!document.querySelector('dialog')`)
+	b.press("/")
+	b.until(`document.activeElement.type === 'search'`)
+	b.write("order/o-keys")
+	b.press(kb.Enter)
+	b.see("order/o-keys", "PAID; allowed now")
+	b.tabTo("ShipOrder")
+	b.press(kb.Enter)
+	b.see("Tracking number")
+	b.until(the("field", "ID of the order") + `?.value === 'o-keys'`)
+	b.until(`document.activeElement.tagName === 'H1'`)
+	b.tabTo("Send ShipOrder")
+	b.press(kb.Enter)
+	b.see("One field needs another look.")
+	b.until(`document.activeElement === ` + the("field", "Tracking number")) // where it is wrong
+	b.write("1Z-1")
+	b.press(kb.Enter)
+	b.see("accepted")
+	site.state(t, "orders/o-keys", "SHIPPED")
+}
+
+// tabTo presses Tab until something of a name has the focus.
+func (b *tab) tabTo(name string) {
+	b.t.Helper()
+	for range 120 {
+		b.press(kb.Tab)
+		if js[string](b, focused) == name {
+			return
+		}
+	}
+	b.t.Fatalf("120 times Tab, and %q never had the focus", name)
+}
