@@ -43,13 +43,13 @@ func (l lenient) DecodeEvent(eventType string, version int, data []byte) (es.Eve
 func (l *Log) CloudEvent(r es.Recorded) (json.RawMessage, error) {
 	var e envelope
 	if o, ok := r.Event.(Opaque); ok {
-		fill(&e, r, o.Data, o.Version)
+		fill(&e, &r, o.Data, o.Version)
 	} else {
 		data, version, err := l.codec.EncodeEvent(r.Event)
 		if err != nil {
 			return nil, es.Permanent(fmt.Errorf("event %s of %s: %w", r.ID, r.Stream, err))
 		}
-		fill(&e, r, data, version)
+		fill(&e, &r, data, version)
 	}
 	return appendEnvelope(make([]byte, 0, len(e.Data)+512), &e)
 }

@@ -128,7 +128,7 @@ func encode(codec *schema.Registry, c es.Commit) (*nats.Msg, error) {
 	}
 	envelopes := make([]envelope, len(c.Events))
 	for i := range c.Events {
-		if err := seal(codec, c, i, &envelopes[i]); err != nil {
+		if err := seal(codec, c, i, envelopes); err != nil {
 			return nil, es.Permanent(fmt.Errorf("event %d of a commit to %s: %w", i+1, c.Stream, err))
 		}
 	}
@@ -175,10 +175,10 @@ func (h *headers) set(name, value string) {
 	h.all[name] = h.values[n-1 : n : n]
 }
 
-// seal fills the envelope of a commit's event i.
-func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
-	r := c.Events[i]
-	first := c.Events[0]
+// seal fills the envelope of a commit's event i, those before it being filled.
+func seal(codec *schema.Registry, c es.Commit, i int, envelopes []envelope) error {
+	r, e := &c.Events[i], &envelopes[i]
+	first := &c.Events[0]
 	switch {
 	case r.Event == nil:
 		return errors.New("it is nil")
@@ -186,7 +186,7 @@ func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
 		return fmt.Errorf("it is of stream %s", r.Stream)
 	case r.CommandID == "" || r.CommandID != first.CommandID:
 		return fmt.Errorf("its command id must be that of the whole commit, %q, found %q", first.CommandID, r.CommandID)
-	case r.ID != eventID(r.CommandID, i):
+	case !isEventID(r.ID, r.CommandID, i):
 		return fmt.Errorf("its id must be %q, found %q", eventID(r.CommandID, i), r.ID)
 	case r.Version == 0 || r.Version != first.Version+uint64(i):
 		return fmt.Errorf("its version must be %d, found %d", max(1, first.Version+uint64(i)), r.Version)
@@ -197,7 +197,16 @@ func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
 	if err != nil {
 		return err
 	}
-	fill(e, r, data, version)
+	if i > 0 && r.Meta == first.Meta {
+		// Most commits are of one command at one time: what its events share is written and checked once.
+		*e = envelopes[0]
+		e.ID, e.Type, e.Version, e.EventVersion, e.Data = r.ID, r.EventType(), r.Version, version, data
+		if e.Type == envelopes[0].Type {
+			return nil
+		}
+	} else {
+		fill(e, r, data, version)
+	}
 	for _, h := range textHeaders {
 		if value := *e.text(h.name); !utf8.ValidString(value) {
 			return fmt.Errorf("attribute %s is not UTF-8: %q", strings.TrimPrefix(h.name, headerPrefix), value)
@@ -207,13 +216,14 @@ func seal(codec *schema.Registry, c es.Commit, i int, e *envelope) error {
 }
 
 // fill writes an event's envelope.
-func fill(e *envelope, r es.Recorded, data []byte, version int) {
+func fill(e *envelope, r *es.Recorded, data []byte, version int) {
+	source := source(r.Stream)
 	*e = envelope{
 		SpecVersion:     specVersion,
 		ID:              r.ID,
-		Source:          source(r.Stream),
+		Source:          source,
 		Type:            r.EventType(),
-		Subject:         r.Stream.String(),
+		Subject:         source[1:],
 		Time:            r.Time.UTC().Format(time.RFC3339Nano),
 		DataContentType: jsonType,
 		EventVersion:    version,
@@ -233,8 +243,15 @@ func mismatch(attribute, want, found string) error {
 
 func eventID(commandID string, i int) string { return commandID + "/" + strconv.Itoa(i+1) }
 
-// source makes source and id together unique, as CloudEvents asks: one command id may reach two aggregates.
-func source(s es.Stream) string { return "/" + s.String() }
+func isEventID(id, commandID string, i int) bool {
+	n, ok := strings.CutPrefix(id, commandID)
+	n, slash := strings.CutPrefix(n, "/")
+	return ok && slash && n == strconv.Itoa(i+1)
+}
+
+// source is the stream's name behind a slash. It makes source and id together unique, as CloudEvents asks: one command
+// id may reach two aggregates.
+func source(s es.Stream) string { return "/" + s.Category + "/" + s.ID }
 
 // names reports whether a text is a stream's name behind a prefix.
 func names(text, prefix string, s es.Stream) bool {
