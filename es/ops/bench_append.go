@@ -103,20 +103,36 @@ func (s *benchSite) execute(ctx context.Context, i int) error {
 
 // publishing waits for each acknowledgement before the next message.
 func (b *bareStream) publishing(workers int) contender {
-	return contender{"raw publish", b.events, closed(workers, b.publish(workers))}
+	return contender{"raw publish", b.events, closed(workers, b.inTurn(workers))}
 }
 
-func (b *bareStream) publish(workers int) func(ctx context.Context, worker int) error {
+// inTurn lets each worker publish to its own subjects, one after the other.
+func (b *bareStream) inTurn(workers int) func(ctx context.Context, worker int) error {
 	own := newShares(workers, len(b.subjects))
-	return func(ctx context.Context, w int) error {
-		i := own.next(w)
-		ack, err := b.js.PublishMsg(ctx, b.message(i))
-		if err != nil {
-			return err
-		}
-		b.last[i] = ack.Sequence
-		return nil
+	return func(ctx context.Context, w int) error { return b.publish(ctx, own.next(w)) }
+}
+
+func (b *bareStream) publish(ctx context.Context, i int) error {
+	ack, err := b.js.PublishMsg(ctx, b.message(i))
+	if err != nil {
+		return err
 	}
+	b.last[i] = ack.Sequence
+	return nil
+}
+
+// fill publishes to each subject once.
+func (b *bareStream) fill(ctx context.Context, workers int) error {
+	publish := b.inTurn(workers)
+	_, err := crew(time.Now(), workers, func(w int, _ func(time.Duration)) error {
+		for n := w; n < len(b.subjects); n += workers {
+			if err := publish(ctx, w); err != nil {
+				return err
+			}
+		}
+		return ctx.Err()
+	})
+	return err
 }
 
 // publishingAsync does the same with nats.go's futures, which have a cheaper way for answers.

@@ -46,7 +46,7 @@ func benchCall(ctx context.Context, s *benchSite, r *BenchReport) error {
 
 	rate := func() float64 { return top[0].PerSecond / 2 }
 	half, err := s.alternate(ctx, contender{"call, at half of that", s.Events, paced(s.Workers, rate, op)},
-		contender{"raw publish, at the same rate", s.Events, paced(s.Workers, rate, bare.publish(s.Workers))})
+		contender{"raw publish, at the same rate", s.Events, paced(s.Workers, rate, bare.inTurn(s.Workers))})
 	r.Results = append(r.Results, half...)
 	return err
 }

@@ -4,50 +4,36 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"time"
 
 	"github.com/millstream-es/millstream/es"
 )
 
-// benchGrowth measures append, load and start at 10,000, 100,000 … aggregates of one event, up to the configured
-// number. The ratios compare each size with the first. Appends and loads go to aggregates at random, and each work has
-// its time in one piece: the server keeps blocks of the log in memory only from one garbage collection to the next, so
-// one before every slice would have it read them all again. A cold load is one right after a collection.
+// benchGrowth measures load, append and start at 10,000, 100,000 … aggregates of one event, up to the configured
+// number, each on a server of its own. The ratios compare each size with the first, and at each size the append with a
+// raw publish into as many subjects: what both lose is the server's. Loads come first, while every history has one
+// event. Each work has its time in one piece: the server keeps blocks of the log in memory only from one garbage
+// collection to the next, so one before every slice would have it read them all again. A cold load is one right after a
+// collection.
 func benchGrowth(ctx context.Context, s *benchSite, r *BenchReport) error {
-	whole := s.BenchConfig
-	whole.Slices = 1
 	var first []BenchResult
-	for stored, size := 0, min(10_000, s.Aggregates); ; size = min(10*size, s.Aggregates) {
-		s.Logger.Info("filling the log", "aggregates", size)
-		if err := s.found(ctx, stored, size); err != nil {
-			return err
-		}
-		stored = size
-		started, err := s.restart(ctx)
+	for size := min(10_000, s.Aggregates); ; size = min(10*size, s.Aggregates) {
+		c := s.BenchConfig
+		c.Aggregates, c.Dir, c.Slices = size, filepath.Join(s.Dir, strconv.Itoa(size)), 1
+		results, err := growthAt(ctx, c)
 		if err != nil {
 			return err
 		}
-		load := func(ctx context.Context, _ int) error {
-			_, err := s.log.Load(ctx, s.names[rand.IntN(size)], es.Range{MayLag: true})
-			return err
-		}
-		results, err := whole.alternate(ctx,
-			contender{fmt.Sprintf("append, %d aggregates", size), 1, closed(s.Workers, func(ctx context.Context, w int) error {
-				return s.append(ctx, w+s.Workers*rand.IntN((size-w+s.Workers-1)/s.Workers), 1)
-			})},
-			contender{fmt.Sprintf("load, %d aggregates", size), 0, closed(1, load)},
-			contender{fmt.Sprintf("cold load, %d aggregates", size), 0, cold(load)})
-		if err != nil {
-			return err
-		}
-		results = append(results, started)
 		if first == nil {
 			first = results
 		}
-		for i, now := range results {
-			r.Results = append(r.Results, now)
-			if size > 10_000 {
+		r.Results = append(r.Results, results...)
+		r.Ratios = append(r.Ratios, throughput(results[growthAppend], results[growthRaw]))
+		if size > 10_000 {
+			for i, now := range results {
 				r.Ratios = append(r.Ratios, timeRatio(now, first[i]))
 			}
 		}
@@ -55,6 +41,67 @@ func benchGrowth(ctx context.Context, s *benchSite, r *BenchReport) error {
 			return nil
 		}
 	}
+}
+
+// Where two of growthAt's results stand.
+const (
+	growthAppend = 2
+	growthRaw    = 3
+)
+
+// growthAt measures one size.
+func growthAt(ctx context.Context, c BenchConfig) (results []BenchResult, err error) {
+	s, err := openSite(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if closed := s.close(); err == nil {
+			err = closed
+		}
+	}()
+	size := c.Aggregates
+	s.Logger.Info("filling the log", "aggregates", size)
+	if err := s.fill(ctx, size, size); err != nil {
+		return nil, err
+	}
+	started, err := s.restart(ctx)
+	if err != nil {
+		return nil, err
+	}
+	load := func(ctx context.Context, _ int) error {
+		_, err := s.log.Load(ctx, s.names[rand.IntN(size)], es.Range{MayLag: true})
+		return err
+	}
+	loads, err := s.alternate(ctx,
+		contender{fmt.Sprintf("load, %d aggregates", size), 0, closed(1, load)},
+		contender{fmt.Sprintf("cold load, %d aggregates", size), 0, cold(load)})
+	if err != nil {
+		return nil, err
+	}
+	template, config, err := s.template(ctx)
+	if err != nil {
+		return nil, err
+	}
+	bare, err := openBare(ctx, s.js, config, template, 1, s.names)
+	if err != nil {
+		return nil, err
+	}
+	if err := bare.fill(ctx, s.Workers); err != nil {
+		return nil, err
+	}
+	random := func(w int) int { return w + s.Workers*rand.IntN((size-w+s.Workers-1)/s.Workers) }
+	writes, err := s.alternate(ctx,
+		contender{fmt.Sprintf("append, %d aggregates", size), 1, closed(s.Workers, func(ctx context.Context, w int) error {
+			return s.append(ctx, random(w), 1)
+		})},
+		contender{fmt.Sprintf("raw publish, %d subjects", size), 1, closed(s.Workers, func(ctx context.Context, w int) error {
+			return bare.publish(ctx, random(w))
+		})})
+	if err != nil {
+		return nil, err
+	}
+	return append(append(loads, writes...), started), nil
 }
 
 // cold does one operation after the other, each after a garbage collection, whose time does not count.
@@ -72,20 +119,6 @@ func cold(op func(ctx context.Context, worker int) error) func(context.Context, 
 		}
 		return s, ctx.Err()
 	}
-}
-
-// found appends one event to each of the aggregates from one number up to another.
-func (s *benchSite) found(ctx context.Context, from, to int) error {
-	const workers = 256
-	_, err := crew(time.Now(), workers, func(w int, _ func(time.Duration)) error {
-		for i := from + w; i < to; i += workers {
-			if err := s.append(ctx, i, 1); err != nil {
-				return err
-			}
-		}
-		return ctx.Err()
-	})
-	return err
 }
 
 // restart takes the time from nothing to an engine that answers, with the log as it is.

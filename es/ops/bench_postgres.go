@@ -20,7 +20,11 @@ type postgres struct {
 	versions []int64
 }
 
-const postgresTable = "millstream_bench_events"
+const (
+	postgresTable = "millstream_bench_events"
+	sharedParams  = 3 // of an insert: stream, version before, time
+	ownParams     = 3 // of each event: type, data, meta; no two events of a domain are the same
+)
 
 // openPostgres makes the table anew, with as many connections as workers, each with synchronous_commit=on.
 func openPostgres(ctx context.Context, dsn string, workers, events int, names []es.Stream) (*postgres, error) {
@@ -47,7 +51,8 @@ func openPostgres(ctx context.Context, dsn string, workers, events int, names []
 	}
 	rows := make([]string, events)
 	for i := range rows {
-		rows[i] = fmt.Sprintf("($1, $2 + %d, $3, $4, $5, $6)", i+1)
+		own := sharedParams + i*ownParams
+		rows[i] = fmt.Sprintf("($1, $2 + %d, $%d, $%d, $%d, $3)", i+1, own+1, own+2, own+3)
 	}
 	p.insert = `INSERT INTO ` + postgresTable + ` (stream, version, type, data, meta, time) VALUES ` + strings.Join(rows, ", ")
 	return p, nil
@@ -56,10 +61,14 @@ func openPostgres(ctx context.Context, dsn string, workers, events int, names []
 func (p *postgres) appending(workers int) contender {
 	own := newShares(workers, len(p.streams))
 	data := fmt.Sprintf(`{"amount":7,"currency":"USD","note":%q}`, tallyNote)
-	meta := `{"commandId":"b-0000000-0000000000000000000000000","user":"bench","correlation":"b-0000000-0000000000000000000000000","requestHash":"0123456789abcdef0123456789abcdef"}`
+	meta := `{"id":"b-0000000-0000000000000000000000000/%d","commandId":"b-0000000-0000000000000000000000000","user":"bench","correlation":"b-0000000-0000000000000000000000000","requestHash":"0123456789abcdef0123456789abcdef"}`
 	return contender{"PostgreSQL insert", p.events, closed(workers, func(ctx context.Context, w int) error {
 		i := own.next(w)
-		if _, err := p.pool.Exec(ctx, p.insert, p.streams[i], p.versions[i], "Tallied", data, meta, time.Now()); err != nil {
+		params := append(make([]any, 0, sharedParams+p.events*ownParams), p.streams[i], p.versions[i], time.Now())
+		for n := range p.events {
+			params = append(params, tallied{}.EventType(), data, fmt.Sprintf(meta, n+1))
+		}
+		if _, err := p.pool.Exec(ctx, p.insert, params...); err != nil {
 			return err
 		}
 		p.versions[i] += int64(p.events)
