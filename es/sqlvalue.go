@@ -31,7 +31,7 @@ var sqlRoots = map[string]func(*sqlEvent) any{
 	"stream.id":       func(e *sqlEvent) any { return e.Stream.ID },
 	"stream.category": func(e *sqlEvent) any { return e.Stream.Category },
 	"type":            func(e *sqlEvent) any { return e.EventType() },
-	"time":            func(e *sqlEvent) any { return sqlTime(e.Time) },
+	"time":            func(e *sqlEvent) any { return SQLTime(e.Time) },
 	"version":         func(e *sqlEvent) any { return int64(e.Version) },
 	"revision":        func(e *sqlEvent) any { return int64(e.Revision) },
 	"id":              func(e *sqlEvent) any { return e.ID },
@@ -40,8 +40,9 @@ var sqlRoots = map[string]func(*sqlEvent) any{
 	"causation":       func(e *sqlEvent) any { return e.Causation },
 }
 
-// sqlTime is UTC text of fixed width; a year that four digits cannot hold becomes the nearest that they can.
-func sqlTime(t time.Time) string {
+// SQLTime writes a time as read models keep it: UTC text of fixed width, which sorts as the times do. A year that four
+// digits cannot hold (a zone's offset can push one over the edge) becomes the nearest that they can.
+func SQLTime(t time.Time) string {
 	t = t.UTC()
 	switch {
 	case t.Year() > 9999:

@@ -40,7 +40,7 @@ var Accounts = es.Projector{
 func applyAccounts(ctx context.Context, tx es.Tx, r es.Recorded) error {
 	switch e := r.Event.(type) {
 	case events.AccountOpened:
-		at := stamp(r.Time)
+		at := es.SQLTime(r.Time)
 		return exec(ctx, tx, `INSERT INTO accounts (account_id, owner, currency, status, opened_at, updated_at, version, revision)
 			VALUES (?, ?, ?, 'OPEN', ?, ?, ?, ?)`, r.Stream.ID, e.Owner, e.Currency, at, at, r.Version, r.Revision)
 	case events.MoneyDeposited:
@@ -59,10 +59,10 @@ func applyAccounts(ctx context.Context, tx es.Tx, r es.Recorded) error {
 		return transaction{"TRANSFER_RETURNED", e.Amount, e.Balance, e.Currency, e.Reason, e.TransferID, ""}.book(ctx, tx, r)
 	case events.TransferRefused: // also an account that does not exist refuses
 		return exec(ctx, tx, `UPDATE accounts SET updated_at = ?, version = ?, revision = ? WHERE account_id = ?`,
-			stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+			es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 	case events.AccountClosed:
 		return execOne(ctx, tx, r, `UPDATE accounts SET status = 'CLOSED', updated_at = ?, version = ?, revision = ? WHERE account_id = ?`,
-			stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+			es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 	case events.TransferRequested:
 		return requestTransfer(ctx, tx, r, e)
 	case events.TransferCompleted:
@@ -92,7 +92,7 @@ func (t transaction) book(ctx context.Context, tx es.Tx, r es.Recorded) error {
 	if err != nil {
 		return err
 	}
-	at := stamp(r.Time)
+	at := es.SQLTime(r.Time)
 	err = execOne(ctx, tx, r, `UPDATE accounts SET balance = ?, updated_at = ?, version = ?, revision = ? WHERE account_id = ?`,
 		balance, at, r.Version, r.Revision, r.Stream.ID)
 	if err != nil {
@@ -109,7 +109,7 @@ func requestTransfer(ctx context.Context, tx es.Tx, r es.Recorded, e events.Tran
 	if err != nil {
 		return err
 	}
-	at := stamp(r.Time)
+	at := es.SQLTime(r.Time)
 	return exec(ctx, tx, `INSERT INTO transfers (transfer_id, from_account, to_account, amount, currency, reference, status,
 			created_at, updated_at, version, revision)
 		VALUES (?, ?, ?, ?, ?, ?, 'REQUESTED', ?, ?, ?, ?)`,
@@ -118,5 +118,5 @@ func requestTransfer(ctx context.Context, tx es.Tx, r es.Recorded, e events.Tran
 
 func endTransfer(ctx context.Context, tx es.Tx, r es.Recorded, status, reason string) error {
 	return execOne(ctx, tx, r, `UPDATE transfers SET status = ?, reason = ?, updated_at = ?, version = ?, revision = ? WHERE transfer_id = ?`,
-		status, reason, stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+		status, reason, es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 }

@@ -38,6 +38,6 @@ func applyAudit(ctx context.Context, tx es.Tx, r es.Recorded) error {
 	return exec(ctx, tx, `INSERT INTO audit (category, id, version, revision, event_id, type, time, user, command_id,
 			correlation, causation, data)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.Stream.Category, r.Stream.ID, r.Version, r.Revision, r.ID, r.EventType(), stamp(r.Time), r.User, r.CommandID,
+		r.Stream.Category, r.Stream.ID, r.Version, r.Revision, r.ID, r.EventType(), es.SQLTime(r.Time), r.User, r.CommandID,
 		r.Correlation, r.Causation, string(data))
 }

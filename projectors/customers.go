@@ -47,10 +47,10 @@ func applyCustomers(ctx context.Context, tx es.Tx, r es.Recorded) error {
 			e.Name, e.Email, e.Phone, r.Version, r.Stream.ID)
 	case events.CustomerRenamed:
 		return execOne(ctx, tx, r, `UPDATE customers SET name = ?, version = ?, revision = ?, updated_at = ? WHERE customer_id = ?`,
-			e.Name, r.Version, r.Revision, stamp(r.Time), r.Stream.ID)
+			e.Name, r.Version, r.Revision, es.SQLTime(r.Time), r.Stream.ID)
 	case events.CustomerTierChanged:
 		return execOne(ctx, tx, r, `UPDATE customers SET tier = ?, version = ?, revision = ?, updated_at = ? WHERE customer_id = ?`,
-			e.Tier, r.Version, r.Revision, stamp(r.Time), r.Stream.ID)
+			e.Tier, r.Version, r.Revision, es.SQLTime(r.Time), r.Stream.ID)
 	case events.OrderCreated:
 		return addCustomerOrder(ctx, tx, r, e)
 	case events.OrderItemAdded:
@@ -85,7 +85,7 @@ func addCustomerOrder(ctx context.Context, tx es.Tx, r es.Recorded, e events.Ord
 	err = exec(ctx, tx, `INSERT INTO customer_orders (order_id, customer_id, order_number, status, currency, total_amount,
 			order_date, updated_at, revision)
 		VALUES (?, ?, ?, 'CREATED', ?, ?, ?, ?, ?)`,
-		r.Stream.ID, e.CustomerID, e.OrderNumber, e.Currency, total, stamp(e.OrderDate), stamp(r.Time), r.Revision)
+		r.Stream.ID, e.CustomerID, e.OrderNumber, e.Currency, total, es.SQLTime(e.OrderDate), es.SQLTime(r.Time), r.Revision)
 	if err != nil {
 		return err
 	}
@@ -102,12 +102,12 @@ func growCustomerOrder(ctx context.Context, tx es.Tx, r es.Recorded, e events.Or
 		return err
 	}
 	return execOne(ctx, tx, r, `UPDATE customer_orders SET total_amount = ?, updated_at = ?, revision = ? WHERE order_id = ?`,
-		total, stamp(r.Time), r.Revision, r.Stream.ID)
+		total, es.SQLTime(r.Time), r.Revision, r.Stream.ID)
 }
 
 func moveCustomerOrder(ctx context.Context, tx es.Tx, r es.Recorded, status string) error {
 	return execOne(ctx, tx, r, `UPDATE customer_orders SET status = ?, updated_at = ?, revision = ? WHERE order_id = ?`,
-		status, stamp(r.Time), r.Revision, r.Stream.ID)
+		status, es.SQLTime(r.Time), r.Revision, r.Stream.ID)
 }
 
 // moveMoney counts an amount as paid or refunded; the factors are 1 or 0.
@@ -125,7 +125,7 @@ func moveMoney(ctx context.Context, tx es.Tx, r es.Recorded, customerID string, 
 // touchCustomer makes the customer's row, when there is none, and notes what changed it last.
 func touchCustomer(ctx context.Context, tx es.Tx, r es.Recorded, customerID string) error {
 	return exec(ctx, tx, `INSERT INTO customers (customer_id, revision, updated_at) VALUES (?, ?, ?)
-		ON CONFLICT DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at`, customerID, r.Revision, stamp(r.Time))
+		ON CONFLICT DO UPDATE SET revision = excluded.revision, updated_at = excluded.updated_at`, customerID, r.Revision, es.SQLTime(r.Time))
 }
 
 func addValue(ctx context.Context, tx es.Tx, customerID, currency string, paid, refunded int64) error {

@@ -36,7 +36,7 @@ var Mails = es.Projector{
 func applyMails(ctx context.Context, tx es.Tx, r es.Recorded) error {
 	switch e := r.Event.(type) {
 	case events.MailRequested:
-		at := stamp(r.Time)
+		at := es.SQLTime(r.Time)
 		return exec(ctx, tx, `INSERT INTO mails (order_id, kind, status, customer_id, order_number, address, name, requested_at, updated_at, revision)
 			VALUES (?, ?, 'REQUESTED', ?, ?, ?, ?, ?, ?, ?)
 			ON CONFLICT DO UPDATE SET status = excluded.status, customer_id = excluded.customer_id, order_number = excluded.order_number,
@@ -45,10 +45,10 @@ func applyMails(ctx context.Context, tx es.Tx, r es.Recorded) error {
 			r.Stream.ID, e.Kind, e.CustomerID, e.OrderNumber, e.To, e.Name, at, at, r.Revision)
 	case events.MailSent:
 		return execOne(ctx, tx, r, `UPDATE mails SET status = 'SENT', message_id = ?, reason = '', updated_at = ?, revision = ? WHERE order_id = ? AND kind = ?`,
-			e.MessageID, stamp(r.Time), r.Revision, r.Stream.ID, e.Kind)
+			e.MessageID, es.SQLTime(r.Time), r.Revision, r.Stream.ID, e.Kind)
 	case events.MailFailed:
 		return execOne(ctx, tx, r, `UPDATE mails SET status = 'FAILED', reason = ?, updated_at = ?, revision = ? WHERE order_id = ? AND kind = ?`,
-			e.Reason, stamp(r.Time), r.Revision, r.Stream.ID, e.Kind)
+			e.Reason, es.SQLTime(r.Time), r.Revision, r.Stream.ID, e.Kind)
 	}
 	return unhandled(r)
 }

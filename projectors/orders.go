@@ -64,11 +64,11 @@ func createOrder(ctx context.Context, tx es.Tx, r es.Recorded, e events.OrderCre
 	if err != nil {
 		return err
 	}
-	at := stamp(r.Time)
+	at := es.SQLTime(r.Time)
 	err = exec(ctx, tx, `INSERT INTO orders (order_id, order_number, status, customer_id, currency, total_amount,
 			order_date, created_at, updated_at, version, revision)
 		VALUES (?, ?, 'CREATED', ?, ?, ?, ?, ?, ?, ?, ?)`,
-		r.Stream.ID, e.OrderNumber, e.CustomerID, e.Currency, total, stamp(e.OrderDate), at, at, r.Version, r.Revision)
+		r.Stream.ID, e.OrderNumber, e.CustomerID, e.Currency, total, es.SQLTime(e.OrderDate), at, at, r.Version, r.Revision)
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func addOrderItem(ctx context.Context, tx es.Tx, r es.Recorded, e events.OrderIt
 		return err
 	}
 	err = execOne(ctx, tx, r, `UPDATE orders SET total_amount = ?, updated_at = ?, version = ?, revision = ? WHERE order_id = ?`,
-		total, stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+		total, es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 	if err != nil {
 		return err
 	}
@@ -117,5 +117,5 @@ func insertItem(ctx context.Context, tx es.Tx, orderID string, line int, item ev
 func moveOrder(ctx context.Context, tx es.Tx, r es.Recorded, status, tracking, reason string) error {
 	return execOne(ctx, tx, r, `UPDATE orders SET status = ?, tracking_number = coalesce(nullif(?, ''), tracking_number),
 			cancel_reason = coalesce(nullif(?, ''), cancel_reason), updated_at = ?, version = ?, revision = ?
-		WHERE order_id = ?`, status, tracking, reason, stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+		WHERE order_id = ?`, status, tracking, reason, es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 }

@@ -42,7 +42,7 @@ func applyPayments(ctx context.Context, tx es.Tx, r es.Recorded) error {
 		if err != nil {
 			return err
 		}
-		at := stamp(r.Time)
+		at := es.SQLTime(r.Time)
 		return exec(ctx, tx, `INSERT INTO payments (payment_id, order_id, customer_id, status, currency, amount, method,
 				created_at, updated_at, version, revision)
 			VALUES (?, ?, ?, 'REQUESTED', ?, ?, ?, ?, ?, ?, ?)`,
@@ -62,5 +62,5 @@ func applyPayments(ctx context.Context, tx es.Tx, r es.Recorded) error {
 // movePayment finishes an UPDATE, whose first parameter is detail, with what every event changes.
 func movePayment(ctx context.Context, tx es.Tx, r es.Recorded, update, detail string) error {
 	return execOne(ctx, tx, r, update+`, updated_at = ?2, version = ?3, revision = ?4 WHERE payment_id = ?5`,
-		detail, stamp(r.Time), r.Version, r.Revision, r.Stream.ID)
+		detail, es.SQLTime(r.Time), r.Version, r.Revision, r.Stream.ID)
 }

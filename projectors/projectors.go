@@ -6,7 +6,6 @@ package projectors
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/money"
@@ -20,19 +19,6 @@ var All = []es.Projector{Orders, Customers, Stock, Payments, Sales, Accounts, Se
 func minor(amount money.Decimal, currency string) (int64, error) {
 	units, err := money.Money{Amount: amount, Currency: currency}.Minor()
 	return units, es.Permanent(err)
-}
-
-// stamp writes a time as UTC text of fixed width. A year that four digits cannot hold (a zone's offset can push
-// one over the edge) becomes the nearest that they can.
-func stamp(t time.Time) string {
-	t = t.UTC()
-	switch {
-	case t.Year() > 9999:
-		t = time.Date(9999, 12, 31, 23, 59, 59, 999999999, time.UTC)
-	case t.Year() < 0:
-		t = time.Date(0, 1, 1, 0, 0, 0, 0, time.UTC)
-	}
-	return t.Format("2006-01-02T15:04:05.000000000Z")
 }
 
 // exec runs statements that return nothing.

@@ -78,7 +78,7 @@ func indexOrder(ctx context.Context, tx es.Tx, r es.Recorded, e events.OrderCrea
 			status, currency, total_amount, order_date, version, revision)
 		VALUES (?1, ?2, ?3, coalesce((SELECT name FROM customers WHERE customer_id = ?3), ''), ?4, ?5, 'CREATED', ?6, ?7, ?8, ?9, ?10)`,
 		r.Stream.ID, e.OrderNumber, e.CustomerID, products, joined(a.Street, a.City, a.State, a.ZipCode, a.Country),
-		e.Currency, total, stamp(e.OrderDate), r.Version, r.Revision)
+		e.Currency, total, es.SQLTime(e.OrderDate), r.Version, r.Revision)
 }
 
 // joined is an address on one line, without what is not given.

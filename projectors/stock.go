@@ -56,7 +56,7 @@ func receiveStock(ctx context.Context, tx es.Tx, r es.Recorded, quantity int64) 
 	return exec(ctx, tx, `INSERT INTO stock (product_id, on_hand, received, updated_at, version, revision) VALUES (?1, ?2, ?2, ?3, ?4, ?5)
 		ON CONFLICT DO UPDATE SET on_hand = on_hand + excluded.on_hand, received = received + excluded.received, missed = 0,
 			updated_at = excluded.updated_at, version = excluded.version, revision = excluded.revision`,
-		r.Stream.ID, quantity, stamp(r.Time), r.Version, r.Revision)
+		r.Stream.ID, quantity, es.SQLTime(r.Time), r.Version, r.Revision)
 }
 
 // missStock counts what a refused reservation lacked: all that the order wanted to hold, less what it held and what
@@ -75,7 +75,7 @@ func touchStock(ctx context.Context, tx es.Tx, r es.Recorded, shipped int64) err
 	return exec(ctx, tx, `INSERT INTO stock (product_id, on_hand, shipped, updated_at, version, revision) VALUES (?1, -?2, ?2, ?3, ?4, ?5)
 		ON CONFLICT DO UPDATE SET on_hand = on_hand + excluded.on_hand, shipped = shipped + excluded.shipped,
 			updated_at = excluded.updated_at, version = excluded.version, revision = excluded.revision`,
-		r.Stream.ID, shipped, stamp(r.Time), r.Version, r.Revision)
+		r.Stream.ID, shipped, es.SQLTime(r.Time), r.Version, r.Revision)
 }
 
 // holdStock sets all that is held for an order, after taking out what was shipped of it.

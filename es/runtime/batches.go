@@ -267,25 +267,7 @@ func (r *batchRun) attempt(b *Batch, out chan<- *message.Message) (handled, open
 	defer cancel()
 	m := message.NewMessage(watermill.NewShortUUID(), nil)
 	m.SetContext(context.WithValue(ctx, batchKey{}, b))
-	select {
-	case out <- m:
-	case <-r.ctx.Done():
-		return false, false
-	}
-	select {
-	case <-m.Acked():
-		return true, true
-	case <-m.Nacked():
-		return false, true
-	case <-r.ctx.Done():
-	}
-	select {
-	case <-m.Acked():
-		return true, true
-	case <-m.Nacked():
-	case <-time.After(r.cfg.Grace):
-	}
-	return false, true
+	return offer(r.ctx, out, m, r.cfg.Grace)
 }
 
 func (r *batchRun) deliver(out chan<- *message.Message) {

@@ -344,25 +344,7 @@ func (r *laneRun) attempt(key string, w *laneWork, n int) (handled, open bool) {
 	m.SetContext(context.WithValue(ctx, deliveryKey{}, Delivery{
 		Subject: w.subject, Sequence: w.sequence, Time: w.time, Header: w.header, Key: key, Attempt: n, Payload: w.payload,
 	}))
-	select {
-	case r.out <- m:
-	case <-r.ctx.Done():
-		return false, false
-	}
-	select {
-	case <-m.Acked():
-		return true, true
-	case <-m.Nacked():
-		return false, true
-	case <-r.ctx.Done():
-	}
-	select {
-	case <-m.Acked():
-		return true, true
-	case <-m.Nacked():
-	case <-time.After(r.cfg.Grace):
-	}
-	return false, false
+	return offer(r.ctx, r.out, m, r.cfg.Grace)
 }
 
 // renew keeps the server from delivering again what is still in work.
