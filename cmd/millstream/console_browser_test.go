@@ -4,30 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/input"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
 // newBrowser starts Chromium, or skips the test where there is none. Tabs are children of the context.
 func newBrowser(t *testing.T) context.Context {
 	t.Helper()
-	if os.Getenv("MILLSTREAM_BROWSER") == "" {
-		t.Skip("set MILLSTREAM_BROWSER=1 to try the console in a real browser, which takes minutes")
-	}
 	path, err := exec.LookPath("chromium")
 	if err != nil {
-		t.Skip("no chromium here, which the console is tried in: apt-get install chromium")
+		t.Skip("no chromium here, which the console is tried in: apt-get install --no-install-recommends chromium")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-		chromedp.UserDataDir(t.TempDir()), chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
+		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true))
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), options...)
 	t.Cleanup(stop)
 	ctx, end := chromedp.NewContext(ctx)
@@ -69,6 +66,9 @@ func newTab(t *testing.T, browser context.Context, url string) *tab {
 			}
 		}
 	}()
+	if _, err := chromedp.Call(ctx, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch}); err != nil {
+		t.Fatal(err)
+	}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("the page at the end:\n%s", js[string](tab, `location.pathname + location.search + '\n' + (document.querySelector('dialog[open], main') ?? document.body).innerText.slice(0, 1500)`))
@@ -82,22 +82,29 @@ func newTab(t *testing.T, browser context.Context, url string) *tab {
 			t.Errorf("the browser's console: %s", m)
 		}
 	})
+	tab.scheme("light")
 	tab.size(1360, 900)
 	return tab
 }
 
-// unharmed checks that nothing that was stored has run.
+// watch writes down what the content security policy stops: an empty list is the proof that nothing tried.
+const watch = `window.stopped = []; addEventListener('securitypolicyviolation', (e) => stopped.push(e.violatedDirective + ' ' + (e.blockedURI || e.sample)))`
+
+// unharmed checks that nothing that was stored has run, nor tried to.
 func (b *tab) unharmed() {
 	b.t.Helper()
 	if js[bool](b, `document.documentElement.dataset.ran !== undefined || document.querySelector('img[src="x"]') !== null`) {
 		b.t.Errorf("a stored text became markup at %s", js[string](b, `location.pathname`))
+	}
+	for _, breach := range js[[]string](b, `window.stopped ?? ['nobody watched']`) {
+		b.t.Errorf("the policy had to stop at %s: %s", js[string](b, `location.pathname`), breach)
 	}
 }
 
 // js evaluates an expression. null is the zero value.
 func js[T any](b *tab, expression string) T {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil && !errors.Is(err, chromedp.ErrJSNull) && !errors.Is(err, chromedp.ErrJSUndefined) {
@@ -108,7 +115,7 @@ func js[T any](b *tab, expression string) T {
 
 func (b *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.ctx, 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		b.t.Fatal(err)
@@ -153,7 +160,7 @@ func (b *tab) until(condition string) {
 
 func (b *tab) await(otherwise, condition string) {
 	b.t.Helper()
-	err := eventually(20*time.Second, func() error {
+	err := eventually(patience, func() error {
 		if !js[bool](b, `(() => { try { return Boolean(`+condition+`) } catch { return false } })()`) {
 			return errors.New(otherwise)
 		}
@@ -203,7 +210,8 @@ func (b *tab) clickOn(element string) {
 func (b *tab) mouse(otherwise, element string) {
 	b.t.Helper()
 	place := `(() => {
-		const e = ` + element + `;
+		let e = null;
+		try { e = ` + element + `; } catch { } // not there yet
 		if (!e || e.disabled) return [];
 		e.scrollIntoView({ block: 'center' });
 		const r = e.getClientRects()[0]; // of its first line
@@ -211,8 +219,17 @@ func (b *tab) mouse(otherwise, element string) {
 		const top = document.elementFromPoint(x, y);
 		return top && (e === top || e.contains(top)) ? [x, y] : [];
 	})()`
-	b.await(otherwise, place+`.length === 2`)
-	at := js[[]float64](b, place)
+	var at []float64
+	err := eventually(patience, func() error {
+		before := at
+		if at = js[[]float64](b, place); len(at) != 2 || !slices.Equal(at, before) { // nor does it move
+			return errors.New(otherwise)
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	b.do(chromedp.MouseClickXY(at[0], at[1]))
 }
 

@@ -4,63 +4,79 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 )
 
-// consolePages are the addresses of every page, by the name of its screenshots.
-func consolePages(letter, correlation string) [][2]string {
-	return [][2]string{
-		{"overview", "/console/"},
-		{"events", "/console/events?from=0"},
-		{"trace", "/console/trace/" + correlation},
-		{"orders", "/console/data/orders"},
-		{"search", "/console/data/orders?q=lovelace"},
-		{"customers", "/console/data/customers"},
-		{"accounts", "/console/data/accounts"},
-		{"report", "/console/data/dailySales"},
-		{"aggregate", "/console/aggregates/orders/o-1"},
-		{"aggregate-past", "/console/aggregates/orders/o-3?version=1"},
-		{"aggregate-none", "/console/aggregates/orders/none"},
-		{"command", "/console/send/orders/CreateOrder"},
-		{"projections", "/console/projections"},
-		{"projection", "/console/projections/fragile"},
-		{"projection-mails", "/console/projections/mails"},
-		{"sagas", "/console/sagas"},
-		{"saga", "/console/sagas/fulfilment/o-3"},
-		{"timers", "/console/timers"},
-		{"dead-letters", "/console/dead-letters"},
-		{"dead-letter", "/console/dead-letters/" + letter},
-		{"audit", "/console/audit"},
-		{"missing", "/console/no/such/page"},
+// view is something to look at: a page, or one with something opened.
+type view struct {
+	name string // of its screenshots
+	path string
+	then func(*tab) // opens it
+}
+
+func consoleViews(letter, correlation string) []view {
+	return []view{
+		{"overview", "/console/", func(b *tab) { b.until(`document.querySelectorAll('.chart .curve').length > 4`) }}, // two looks make a rate
+		{"events", "/console/events?from=0", nil},
+		{"event", "/console/events?from=0&category=payment", func(b *tab) {
+			b.until(`document.querySelectorAll('.tail > li').length >= 7`)
+			b.clickOn(`document.querySelector('.tail > li > button')`)
+			b.see("Event ID")
+		}},
+		{"trace", "/console/trace/" + correlation, nil},
+		{"orders", "/console/data/orders", nil},
+		{"search", "/console/data/orders?q=lovelace", nil},
+		{"stock", "/console/data/stock", nil},
+		{"customers", "/console/data/customers", nil},
+		{"accounts", "/console/data/accounts", nil},
+		{"report", "/console/data/dailySales", nil},
+		{"aggregate", "/console/aggregates/orders/o-1", nil},
+		{"aggregate-past", "/console/aggregates/orders/o-3?version=1", nil},
+		{"aggregate-none", "/console/aggregates/orders/none", nil},
+		{"command", "/console/send/orders/CreateOrder", nil},
+		{"command-refused", "/console/send/orders/CreateOrder?id=o-1", func(b *tab) {
+			b.click("button", "Send CreateOrder")
+			b.see("another look.")
+		}},
+		{"projections", "/console/projections", nil},
+		{"projection", "/console/projections/fragile", nil},
+		{"projection-mails", "/console/projections/mails", nil},
+		{"skip", "/console/projections/fragile", func(b *tab) { b.click("button", "Skip a commit") }},
+		{"sagas", "/console/sagas", nil},
+		{"saga", "/console/sagas/fulfilment/o-3", nil},
+		{"saga-cancel", "/console/sagas/fulfilment/o-3", func(b *tab) { b.click("button", "Cancel") }},
+		{"timers", "/console/timers", nil},
+		{"dead-letters", "/console/dead-letters", func(b *tab) { b.clickOn(`document.querySelector('tbody input')`) }},
+		{"dead-letter", "/console/dead-letters/" + letter, nil},
+		{"resend", "/console/dead-letters/" + letter, func(b *tab) { b.click("button", "Resend corrected") }},
+		{"audit", "/console/audit", nil},
+		{"keys", "/console/audit", func(b *tab) { b.press("?") }},
+		{"missing", "/console/no/such/page", nil},
+		{"fault", "/console/projections/nobody", nil},
 	}
 }
 
-// testPages opens every page in light, dark and narrow, keeps what it looks like in MILLSTREAM_SCREENSHOTS, and checks
+// testViews looks at every page in light, dark and narrow, keeps what it looks like in MILLSTREAM_SCREENSHOTS, and checks
 // what must hold for all: nothing stored runs, no errors, texts can be read, nothing is wider than the window, everything
 // that can be used has a name.
-func testPages(t *testing.T, browser context.Context, site *consoleSite, letter, correlation string) {
+func testViews(t *testing.T, browser context.Context, site *consoleSite, views []view) {
 	t.Parallel()
 	b := newTab(t, browser, site.dev)
-	for _, page := range consolePages(letter, correlation) {
-		name, path := page[0], page[1]
+	for _, v := range views {
 		b.scheme("light")
 		b.size(1360, 900)
-		b.open(path)
-		if name == "overview" {
-			b.until(`document.querySelectorAll('.chart .curve').length > 4`) // two looks make a rate
+		b.open(v.path)
+		if v.then != nil {
+			v.then(b)
 		}
-		b.look(name, "light")
+		b.look(v.name, "light")
 		b.scheme("dark")
-		b.look(name, "dark")
+		b.look(v.name, "dark")
 		b.scheme("light")
 		b.size(390, 844)
-		b.look(name, "narrow")
-		if wide := js[string](b, `document.documentElement.scrollWidth > innerWidth ? [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .side')).map((e) => e.tagName + '.' + e.className).slice(0, 5).join(', ') || 'something' : ''`); wide != "" {
-			t.Errorf("%s is wider than 390 px: %s", name, wide)
-		}
+		b.look(v.name, "narrow")
 		b.unharmed()
 	}
 	if !js[bool](b, `performance.getEntriesByType('resource').every((r) => new URL(r.name).origin === location.origin)`) {
@@ -68,7 +84,7 @@ func testPages(t *testing.T, browser context.Context, site *consoleSite, letter,
 	}
 }
 
-// look checks what the page looks like now, and keeps it.
+// look checks what the page looks like now, and keeps it in MILLSTREAM_SCREENSHOTS, in a window as high as the page.
 func (b *tab) look(name, mode string) {
 	b.t.Helper()
 	for _, fault := range js[[]string](b, audit) {
@@ -78,6 +94,15 @@ func (b *tab) look(name, mode string) {
 	if dir == "" {
 		return
 	}
+	width, height := js[int64](b, `innerWidth`), js[int64](b, `innerHeight`)
+	b.size(width, min(3000, max(height, js[int64](b, `document.documentElement.scrollHeight`))))
+	b.picture(dir, name+"-"+mode)
+	b.size(width, height)
+}
+
+// picture keeps what the window shows as a PNG file.
+func (b *tab) picture(dir, name string) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(b.ctx, patience)
 	defer cancel()
 	picture, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
@@ -85,15 +110,15 @@ func (b *tab) look(name, mode string) {
 		err = os.MkdirAll(dir, 0o755)
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, strings.Join([]string{name, mode}, "-")+".png"), picture, 0o600)
+		err = os.WriteFile(filepath.Join(dir, name+".png"), picture, 0o644)
 	}
 	if err != nil {
 		b.t.Fatal(err)
 	}
 }
 
-// audit lists what is wrong with a page, after WCAG 2.2: contrast (1.4.3), names of controls (4.1.2), the page's
-// language, title, heading and landmarks.
+// audit lists what is wrong with a page, after WCAG 2.2: contrast (1.4.3), reflow (1.4.10), names of controls (4.1.2), the
+// page's language, title, heading and landmarks.
 const audit = `(() => {
 	const faults = [];
 	const color = (text) => {
@@ -134,5 +159,12 @@ const audit = `(() => {
 	if (document.querySelectorAll('h1').length !== 1) faults.push(document.querySelectorAll('h1').length + ' h1');
 	for (const mark of ['main', 'nav', 'header']) if (!document.querySelector(mark)) faults.push('no ' + mark);
 	if (document.documentElement.lang !== 'en' || !document.title.includes('·')) faults.push('language or title: ' + document.title);
+	if (document.documentElement.scrollWidth > innerWidth) {
+		const wide = [...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .side'));
+		faults.push('wider than ' + innerWidth + ' px: ' + wide.map((e) => e.tagName + '.' + e.className).slice(0, 5).join(', '));
+	}
+	for (const e of document.querySelectorAll('.scroll, dialog[open]')) {
+		if (e.scrollWidth > e.clientWidth + 1 && innerWidth < 600) faults.push('scrolls sideways: ' + e.outerHTML.slice(0, 80));
+	}
 	return faults;
 })()`

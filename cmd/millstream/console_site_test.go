@@ -42,6 +42,7 @@ type consoleSite struct {
 	dev    string // URL
 	serve  string // URL
 	keys   map[access.Role]string
+	gate   sync.Mutex // locked: the careless projector waits
 
 	mu      sync.Mutex
 	sockets []net.Conn
@@ -52,23 +53,31 @@ func newConsoleSite(t *testing.T) *consoleSite {
 	t.Helper()
 	server := estest.StartServer(t, millstream.NATSConf)
 	log := slog.New(slog.DiscardHandler)
-	all := domain
-	all.Projectors = append(slices.Clone(all.Projectors), fragile())
-	engine, err := runtime.Start(t.Context(), runtime.Config{
-		Domain: all, DataDir: t.TempDir(), Connect: server.Connect, Durability: es.Fast, Dev: true, Logger: log,
-	})
-	if err != nil {
-		t.Fatal(err)
+	s := &consoleSite{keys: map[access.Role]string{}}
+	dir := t.TempDir()
+	start := func(version int) *runtime.Engine {
+		all := domain
+		all.Projectors = append(slices.Clone(all.Projectors), fragile(), s.careless(version))
+		engine, err := runtime.Start(t.Context(), runtime.Config{
+			Domain: all, DataDir: dir, Connect: server.Connect, Durability: es.Fast, Dev: true, Logger: log,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return engine
 	}
-	t.Cleanup(func() {
+	end := func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
-		if err := engine.Close(ctx); err != nil {
+		if err := s.engine.Close(ctx); err != nil {
 			t.Error(err)
 		}
-	})
-	s := &consoleSite{engine: engine, keys: map[access.Role]string{}}
-	js, err := jetstream.New(engine.Conn())
+	}
+	s.engine = start(1) // so that there is a model to go back to
+	end()
+	s.engine = start(2)
+	t.Cleanup(func() { end() })
+	js, err := jetstream.New(s.engine.Conn())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,8 +155,8 @@ func (s *consoleSite) cut() {
 	s.sockets = nil
 }
 
-// fragile is a projector that halts at customers whose id begins with bad.
-func fragile() es.Projector {
+// registrations is a projector of customers.
+func registrations(name string, version int, schema string, apply func(context.Context, es.Tx, es.Recorded) error) es.Projector {
 	var ignored []es.Event
 	for _, p := range domain.Projectors {
 		if p.Name == "customers" {
@@ -156,16 +165,31 @@ func fragile() es.Projector {
 	}
 	ignored = slices.DeleteFunc(ignored, func(e es.Event) bool { return e.EventType() == events.CustomerRegistered{}.EventType() })
 	return es.Projector{
-		Name: "fragile", Version: 1, Schema: `CREATE TABLE fragile (id TEXT PRIMARY KEY)`,
+		Name: name, Version: version, Schema: schema, Apply: apply,
 		Interest: es.Interest{Handles: []es.Event{events.CustomerRegistered{}}, Ignores: ignored},
-		Apply: func(ctx context.Context, tx es.Tx, r es.Recorded) error {
-			if strings.HasPrefix(r.Stream.ID, "bad") {
-				return es.Permanent(errors.New("cannot show " + hostile))
-			}
-			_, err := tx.ExecContext(ctx, `INSERT INTO fragile VALUES (?)`, r.Stream.ID)
-			return err
-		},
 	}
+}
+
+// fragile halts at customers whose id begins with bad.
+func fragile() es.Projector {
+	return registrations("fragile", 1, `CREATE TABLE fragile (id TEXT PRIMARY KEY)`, func(ctx context.Context, tx es.Tx, r es.Recorded) error {
+		if strings.HasPrefix(r.Stream.ID, "bad") {
+			return es.Permanent(errors.New("cannot show " + hostile))
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO fragile VALUES (?)`, r.Stream.ID)
+		return err
+	})
+}
+
+// careless writes something else each time, so that no two models of it are the same.
+func (s *consoleSite) careless(version int) es.Projector {
+	var times atomic.Int64
+	return registrations("careless", version, `CREATE TABLE careless (id TEXT PRIMARY KEY, n INTEGER)`, func(ctx context.Context, tx es.Tx, r es.Recorded) error {
+		s.gate.Lock()
+		defer s.gate.Unlock()
+		_, err := tx.ExecContext(ctx, `INSERT INTO careless VALUES (?, ?)`, r.Stream.ID, times.Add(1))
+		return err
+	})
 }
 
 // send executes a command, which must be accepted, and returns its reply.

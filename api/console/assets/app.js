@@ -4,7 +4,7 @@ import { h, put } from './dom.js';
 import { forget, load } from './domain.js';
 import { canKeepNumbers } from './format.js';
 import { live } from './live.js';
-import { fault, loading, say } from './parts.js';
+import { fault, head, loading, say } from './parts.js';
 import { frame } from './shell.js';
 import { recognise } from './who.js';
 import { login } from './login.js';
@@ -69,6 +69,7 @@ async function show({ focus = true } = {}) {
     title,
     go,
     query: new URLSearchParams(location.search),
+    told: shell.tell, // what a page learns of the whole shows in the navigation too
     // remember writes what is chosen into the address, so that it can be handed on; it stays on the page.
     remember(values) {
       const query = new URLSearchParams(location.search);
@@ -87,9 +88,10 @@ async function show({ focus = true } = {}) {
     }
   } catch (err) {
     if (signal.aborted) return;
-    title('Something went wrong');
+    title('Not shown');
     put(
       page,
+      head({ title: 'This could not be shown' }),
       fault(err, () => show()),
     );
   }

@@ -161,10 +161,26 @@ export async function events({ root, query, signal, title, remember }) {
     status();
   }
 
+  // What is being clicked on does not move away.
+  let pressed = false;
+  list.addEventListener('pointerdown', () => {
+    pressed = true;
+  });
+  for (const end of ['pointerup', 'pointercancel'])
+    addEventListener(
+      end,
+      () => {
+        pressed = false;
+        setTimeout(soon); // once it was a click
+      },
+      { signal },
+    );
+
   function soon() {
+    if (pressed || signal.aborted) return;
     drawn ||= requestAnimationFrame(() => {
       drawn = 0;
-      draw();
+      if (!pressed) draw();
     });
   }
 

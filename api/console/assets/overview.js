@@ -114,7 +114,7 @@ const sum = (all) => Object.values(all).reduce((a, b) => a + b, 0);
 const part = (name, value, kind = '') =>
   h('span', { class: kind ? `${kind}-text` : '' }, `${name} `, h('strong', null, value));
 
-export async function overview({ root, signal, title }) {
+export async function overview({ root, signal, title, told }) {
   title('Overview');
   const strip = h('div', { class: 'chips row tight' });
   const faults = h('div', { class: 'stack' });
@@ -186,27 +186,26 @@ export async function overview({ root, signal, title }) {
     ),
   );
   let followed = false;
-  await every(
-    pace,
-    signal,
-    async () => {
-      const o = await figures('/ops/overview', { signal });
-      keep(o);
-      if (!followed) follow(latest, o.revision, signal);
-      followed = true;
-      put(strip, chip(o.durability, o.durability === 'durable' ? 'ok' : 'warn'));
-      for (const v of views) v.tell(o);
-      put(
-        faults,
-        o.checks.filter((c) => !c.ok).map((c) => notice('bad', h('strong', null, c.name), ': ', c.detail)),
-      );
-      refresh(counts, tally(o));
-      refresh(projectors, o.projectors.map(bar));
-      refresh(sagas, o.sagas.map(sagaRow));
-      put(node, about(o));
-    },
-    (err) => err && put(faults, notice('bad', err.message)),
-  );
+  await look();
+  every(pace, signal, look, (err) => err && put(faults, notice('bad', err.message)));
+
+  async function look() {
+    const o = await figures('/ops/overview', { signal });
+    told(o);
+    keep(o);
+    if (!followed) follow(latest, o.revision, signal);
+    followed = true;
+    put(strip, chip(o.durability, o.durability === 'durable' ? 'ok' : 'warn'));
+    for (const v of views) v.tell(o);
+    put(
+      faults,
+      o.checks.filter((c) => !c.ok).map((c) => notice('bad', h('strong', null, c.name), ': ', c.detail)),
+    );
+    refresh(counts, tally(o));
+    refresh(projectors, o.projectors.map(bar));
+    refresh(sagas, o.sagas.map(sagaRow));
+    put(node, about(o));
+  }
 }
 
 function tally(o) {

@@ -55,7 +55,7 @@ export function fault(err, again) {
   return h(
     'div',
     { class: 'stack', role: 'alert' },
-    notice('bad', h('strong', null, 'This could not be shown. '), err.message),
+    notice('bad', err.message),
     again && h('div', null, h('button', { type: 'button', onclick: again }, icon('again'), 'Try again')),
   );
 }
@@ -308,8 +308,8 @@ export const select = (options, value, props) =>
     options.map(([v, text]) => h('option', { value: v }, text)),
   );
 
-// every does something now and then again, as long as the page is looked at, until the signal. What goes wrong is shown
-// by failed(err), or null once it goes well again.
+// every does something again and again, as long as the page is looked at, until the signal; the first time is the
+// page's own. What goes wrong is shown by failed(err), or null once it goes well again.
 export function every(ms, signal, run, failed = () => {}) {
   let timer = 0;
   const tick = async () => {
@@ -330,5 +330,5 @@ export function every(ms, signal, run, failed = () => {}) {
   };
   document.addEventListener('visibilitychange', awake, { signal });
   signal.addEventListener('abort', () => clearTimeout(timer));
-  return tick();
+  timer = setTimeout(tick, ms);
 }

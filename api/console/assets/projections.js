@@ -19,16 +19,14 @@ export async function projections({ root, signal, title }) {
     }),
     h('div', { class: 'stack' }, said, h('section', { class: 'card', 'aria-label': 'Projections' }, found)),
   );
-  await every(
-    2000,
-    signal,
-    async () => {
-      const { items } = await get('/ops/projections', { signal });
-      if (items.length === 0) put(found, empty('layers', 'No projections here', 'No running node builds read models.'));
-      else refresh(found, table('Projections, by node', columns(items), items));
-    },
-    (err) => put(said, err && notice('bad', err.message)),
-  );
+  await look();
+  every(2000, signal, look, (err) => put(said, err && notice('bad', err.message)));
+
+  async function look() {
+    const { items } = await get('/ops/projections', { signal });
+    if (items.length === 0) put(found, empty('layers', 'No projections here', 'No running node builds read models.'));
+    else refresh(found, table('Projections, by node', columns(items), items));
+  }
 }
 
 function columns(items) {
@@ -84,7 +82,8 @@ export async function projection({ root, params, signal, title }) {
     head({ title: name, crumbs: [['Projections', '/console/projections']], chips, actions: [actions] }),
     h('div', { class: 'stack' }, said, nodes, card('What was done to it', done, { flush: true })),
   );
-  await every(1000, signal, look, (err) => put(said, err && notice('bad', err.message)));
+  await look();
+  every(1000, signal, look, (err) => put(said, err && notice('bad', err.message)));
 
   async function look() {
     const p = await get(path, { signal });
@@ -225,6 +224,7 @@ function node(n) {
           `by ${n.paused.by} ${ago(n.paused.at)}${n.paused.reason ? `: ${n.paused.reason}` : ''}`,
         ),
       n.work?.map(work),
+      n.verdict && verdict(n.verdict),
       h(
         'div',
         { class: 'columns' },
@@ -271,12 +271,16 @@ const actionTable = (actions) =>
     actions,
   );
 
-function result(a) {
-  if (a.error) return h('span', { class: 'bad-text' }, a.error);
-  const diffs = Object.entries(a.record?.detail?.diffs ?? {});
-  if (diffs.length > 0)
-    return diffs.map(([n, d]) =>
-      h('details', null, h('summary', { class: 'bad-text' }, `${n} differs`), h('pre', { class: 'wrap' }, d)),
-    );
-  return a.kind === 'verify' ? chip('no difference', 'ok') : a.state || 'done';
+const result = (a) => (a.error ? h('span', { class: 'bad-text' }, a.error) : a.state || 'done');
+
+// verdict is what the last verification found: the first row that is not the same.
+function verdict(v) {
+  if (!v.diff)
+    return notice('ok', `Verified at revision ${count(v.revision)}: no difference to a model built from the log.`);
+  return notice(
+    'bad',
+    h('strong', null, `Differs from a model built from the log up to revision ${count(v.revision)}. `),
+    'The first difference, what serves against what was rebuilt:',
+    h('pre', { class: 'wrap' }, v.diff),
+  );
 }

@@ -143,6 +143,7 @@ export async function timers({ root, query, signal, title, remember }) {
     },
   });
   const found = h('div');
+  const said = h('div');
   const total = h('span', { class: 'muted small', role: 'status' });
   put(
     root,
@@ -151,15 +152,12 @@ export async function timers({ root, query, signal, title, remember }) {
       'div',
       { class: 'stack' },
       h('div', { class: 'card' }, h('div', { class: 'inside' }, h('div', { class: 'filters' }, field('Saga', saga)))),
+      said,
       h('section', { class: 'card', 'aria-label': 'Timers' }, h('header', null, h('h2', null, 'Armed'), total), found),
     ),
   );
-  await every(
-    5000,
-    signal,
-    show,
-    (err) => err && put(found, h('div', { class: 'inside' }, notice('bad', err.message))),
-  );
+  await show();
+  every(5000, signal, show, (err) => put(said, err && notice('bad', err.message)));
 
   async function show() {
     const page = await get(url('/ops/timers', {}, { saga: saga.value, limit: 200 }), { signal });

@@ -80,8 +80,10 @@ export function frame(root, { go, leave }) {
     ),
   );
   shortcuts({ go, goto, signal });
-  every(5000, signal, async () => nav.tell(await figures('/ops/overview', { signal })));
-  return { main, at: nav.at, close, end: () => over.abort() };
+  const tell = async () => nav.tell(await figures('/ops/overview', { signal }));
+  tell().catch(() => {}); // it is asked again
+  every(5000, signal, tell);
+  return { main, at: nav.at, tell: nav.tell, close, end: () => over.abort() };
 }
 
 function navigation() {
