@@ -3,14 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
-	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/commands"
 )
 
@@ -154,6 +152,7 @@ func placeAnOrder(t *testing.T, b *tab, site *consoleSite) {
 	b.write("99999999.99") // more digits than a float of 32 bits has
 	b.click("button", "Send CreateOrder")
 	b.see("accepted")
+	b.look("command-accepted", "light")
 	b.click("link", "See it")
 	b.see("order/o-form")
 	b.until(`document.querySelector('.head .chip').textContent === 'PAID'`) // by the live connection
@@ -164,114 +163,6 @@ func placeAnOrder(t *testing.T, b *tab, site *consoleSite) {
 	b.fill("Search", "o-form")
 	b.click("button", "Show")
 	b.until(`document.querySelectorAll('tbody tr').length === 1 && document.querySelector('tbody tr').innerText.includes('100000000.29 USD')`)
-}
-
-func operateAProjection(t *testing.T, b *tab, _ *consoleSite) {
-	b.open("/console/projections")
-	b.click("link", "sales")
-	b.click("button", "Pause")
-	b.fill("Reason", "a look at it "+hostile)
-	b.click("button", "Pause")
-	b.see("sales is paused.", "Paused by dev", hostile)
-	b.click("button", "Resume")
-	b.click("button", "Resume") // the dialog's
-	b.see("sales goes on.")
-	b.until(`document.querySelector('.head .chip').textContent === 'running'`)
-	b.click("button", "Rebuild")
-	b.click("button", "Rebuild")
-	b.see("sales is being rebuilt.")
-	b.until(`[...document.querySelectorAll('tbody tr')].some((r) => r.innerText.includes('rebuild'))`)
-	b.click("button", "Verify")
-	b.click("button", "Verify")
-	b.see("no difference to a model built from the log")
-	b.open("/console/audit?what=projections")
-	b.until(`['pause', 'resume', 'rebuild', 'verify'].every((k) => [...document.querySelectorAll('tbody tr')].some((r) => r.innerText.includes('sales') && r.innerText.includes(k)))`)
-	b.click("button", "Record")
-	b.see(`"kind":`)
-}
-
-func rollAProjectionBack(t *testing.T, b *tab, site *consoleSite) {
-	b.open("/console/projections/careless")
-	b.see("careless-v1-") // is kept from the version before
-	site.gate.Lock()
-	b.click("button", "Rebuild")
-	b.fill("Reason", "it counts wrong")
-	b.click("button", "Rebuild")
-	b.see("Rebuilding for", "by dev", "0 %")
-	b.until(`document.querySelector('progress').max > 1`)
-	b.until(the("button", "Verify") + `.getAttribute('aria-disabled') === 'true'`) // one at a time
-	site.gate.Unlock()
-	b.until(`!document.querySelector('progress') && document.querySelector('main').innerText.includes('it counts wrong')`)
-	b.click("button", "Verify")
-	b.click("button", "Verify")
-	b.see("Differs from a model built from the log", "table careless")
-	b.click("button", "Roll back")
-	b.until(the("button", "Roll back") + `.disabled`)
-	b.fill("Reason", "it was better")
-	b.fill("Type careless", "careless")
-	b.click("button", "Roll back")
-	b.see("careless is rolled back.", "it was better", "Gone back from")
-	b.until(`/Serves\s+careless-v1-/.test(document.querySelector('main').innerText)`)
-}
-
-func skipACommit(t *testing.T, b *tab, _ *consoleSite) {
-	b.open("/console/projections/fragile")
-	b.see("Halted at revision", hostile)
-	b.click("button", "Skip a commit")
-	go_ := the("button", "Skip it for good")
-	b.until(go_ + `.disabled`)
-	b.fill("Reason", "it is nobody")
-	b.fill("Type fragile", "fragil")
-	if !js[bool](b, go_+`.disabled`) {
-		t.Error("a wrong name is taken")
-	}
-	b.write("e")
-	b.click("button", "Skip it for good")
-	b.see("is left out of fragile.", "it is nobody")
-	b.until(`document.querySelector('.head .chip').textContent === 'running'`)
-}
-
-func mendDeadLetters(t *testing.T, b *tab, site *consoleSite) {
-	site.park(t, "commands.customer.m-1.RegisterCustomer", `{"nam":"Edsger"}`)
-	site.park(t, "commands.customer.m-2.RegisterCustomer", `{"nam":"Barbara"}`)
-	dropped := site.park(t, "commands.customer.m-3.RegisterCustomer", hostile)
-	b.open("/console/dead-letters?error=" + url.QueryEscape("nam"))
-	b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.m-1.')).querySelector('a')`)
-	b.see(`"nam": "Edsger"`)
-	b.click("button", "Retry")
-	b.click("button", "Retry")
-	b.until(`document.querySelector('dialog .fault').textContent.includes('nam')`) // it fails again, and says why
-	b.click("button", "Cancel")
-	b.click("button", "Resend corrected")
-	b.fill("Body", `{"name": "Edsger"}`)
-	b.click("button", "Send")
-	b.until(`document.querySelector('.head .chip').textContent === 'resent'`)
-	b.see("What was done about it")
-	b.click("link", "Dead letters")
-	b.see("What could not be worked off")
-	if js[bool](b, `document.querySelector('main').innerText.includes('customer.m-1.')`) {
-		t.Error("a letter that was mended is still there")
-	}
-	for _, id := range []string{"m-2", "m-3"} {
-		b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.` + id + `.')).querySelector('input')`)
-	}
-	b.see("2 chosen")
-	b.click("button", "Retry them")
-	b.click("button", "Retry")
-	b.see("2 not:")
-	for _, id := range []string{"m-2", "m-3"} {
-		b.clickOn(`[...document.querySelectorAll('tbody tr')].find((r) => r.innerText.includes('customer.` + id + `.')).querySelector('input')`)
-	}
-	b.click("button", "Drop them")
-	b.fill("Reason", "made up")
-	b.fill("Type drop 2", "drop 2")
-	b.click("button", "Drop for good")
-	b.see("2 are dropped.")
-	b.open("/console/dead-letters/" + dropped)
-	b.see("dropped", "made up", "Gone since it is settled.")
-	if no := js[string](b, the("button", "Retry")+`.getAttribute('aria-disabled')`); no != "true" {
-		t.Error("what is dropped can be retried")
-	}
 }
 
 func walkThePast(t *testing.T, b *tab, site *consoleSite) {
@@ -344,6 +235,7 @@ func followEvents(t *testing.T, b *tab, site *consoleSite) {
 	site.refuse.Store(true)
 	site.cut()
 	b.see("Disconnected", "what is shown may be old")
+	b.look("disconnected", "light")
 	receive()
 	receive()
 	site.refuse.Store(false)
@@ -356,21 +248,6 @@ func followEvents(t *testing.T, b *tab, site *consoleSite) {
 	b.fill("Stream", "stok")
 	b.click("button", "Follow")
 	b.until(`document.querySelector('.notice.bad')`)
-}
-
-func giveUpASaga(t *testing.T, b *tab, site *consoleSite) {
-	site.order(t, "o-slow", "tok_timeout")
-	b.open("/console/sagas?saga=fulfilment&state=open")
-	b.until(the("link", "o-slow"))
-	b.click("link", "o-slow")
-	b.see("Waits for payment o-slow-1 since", "cancels at", "sets timer payment to")
-	b.click("button", "Cancel")
-	b.fill("Reason", "the customer called")
-	b.fill("Type o-slow", "o-slow")
-	b.click("button", "Cancel the process")
-	b.see("It is cancelled.", "Cancelled by an operator", "by dev: the customer called")
-	b.open("/console/timers")
-	b.see("o-3")
 }
 
 func goBack(t *testing.T, b *tab, _ *consoleSite) {
@@ -394,92 +271,6 @@ func goBack(t *testing.T, b *tab, _ *consoleSite) {
 	}
 	if style := js[string](b, `getComputedStyle(document.body).fontFamily`); style == "" {
 		t.Error("there are no styles")
-	}
-}
-
-// account opens what is said of the caller.
-const account = `document.querySelector('.who summary')`
-
-// logIn shows a key on the page that asks for it.
-func (b *tab) logIn(key string) {
-	b.t.Helper()
-	b.see("Log in to the console")
-	b.fill("API key or JWT", key)
-	b.click("button", "Log in")
-}
-
-// why is what a button that is not for the caller says.
-func (b *tab) why(button string) string {
-	b.t.Helper()
-	return js[string](b, `(() => { const e = `+the("button", button)+`; return e.getAttribute('aria-disabled') === 'true' ? e.title : 'it can be pressed'; })()`)
-}
-
-func logInAsViewer(t *testing.T, b *tab, site *consoleSite) {
-	b.do(chromedp.Navigate(site.serve + "/console/sagas/fulfilment/o-3"))
-	b.logIn("msk_0000000000000000_nonsense")
-	b.until(`document.querySelector('.login .fault').textContent !== ''`)
-	b.logIn(site.keys[access.Viewer])
-	b.see("Waits for payment o-3-1") // where it wanted to go
-	if why := b.why("Retry"); why != "Needs the role operator; yours is viewer." {
-		t.Errorf("retry: %s", why)
-	}
-	if why := b.why("Cancel"); why != "Needs the role admin; yours is viewer." {
-		t.Errorf("cancel: %s", why)
-	}
-	b.click("button", "Retry")
-	b.see("Retry: Needs the role operator")
-	if status := js[int](b, `0 || (window.answered = 0, fetch('/ops/sagas/fulfilment/o-3/retry', { method: 'POST', body: '{}', headers: { 'Content-Type': 'application/json' } }).then((r) => { window.answered = r.status; }), 0)`); status != 0 {
-		t.Fatal(status)
-	}
-	b.until(`window.answered === 403`) // the server decides
-	b.click("link", "Dead letters")
-	b.see("Not for you to see")
-	b.click("link", "Audit")
-	b.see("Not for you to see", "Needs the role operator")
-	b.open("/console/send/orders/ShipOrder?id=o-1")
-	if why := b.why("Send ShipOrder"); why != "Needs the role operator; yours is viewer." {
-		t.Errorf("send: %s", why)
-	}
-	b.clickOn(account)
-	b.click("button", "Log out")
-	b.see("Log in to the console")
-	b.open("/console/events")
-	b.see("Log in to the console")
-}
-
-func logInAsOperator(t *testing.T, b *tab, site *consoleSite) {
-	letter := site.park(t, "commands.customer.r-1.RegisterCustomer", `{}`)
-	b.do(chromedp.Navigate(site.serve + "/console/dead-letters/" + letter))
-	b.logIn(site.keys[access.Operator])
-	b.see("Dead letter customer/r-1")
-	if why := b.why("Drop"); why != "Needs the role admin; yours is operator." {
-		t.Errorf("drop: %s", why)
-	}
-	b.clickOn(account)
-	b.click("button", "Log out")
-	b.logIn(site.keys[access.Admin])
-	b.see("Dead letter customer/r-1")
-	b.click("button", "Drop")
-	b.fill("Reason", "nobody is called nothing")
-	b.fill("Type "+letter, letter)
-	b.click("button", "Drop for good")
-	b.until(`document.querySelector('.head .chip').textContent === 'dropped'`)
-	err := eventually(patience, func() error {
-		var audit struct {
-			Items []struct{ On, Kind, By string }
-		}
-		if err := getJSON(site.dev+"/ops/audit?what=deadletters&limit=500", &audit); err != nil {
-			return err
-		}
-		for _, a := range audit.Items {
-			if a.On == letter && a.Kind == "drop" && a.By == "admin-ann" {
-				return nil
-			}
-		}
-		return errors.New("the audit does not name who dropped it")
-	})
-	if err != nil {
-		t.Error(err)
 	}
 }
 
@@ -510,6 +301,7 @@ func useAPhone(t *testing.T, b *tab, _ *consoleSite) {
 	b.until(`!document.querySelector('.side').classList.contains('open')`)
 	b.click("button", "Menu")
 	b.until(`document.querySelector('.side').contains(document.activeElement)`)
+	b.look("menu", "narrow")
 	b.press(kb.Escape)
 	b.until(`document.activeElement.ariaLabel === 'Menu'`)
 }

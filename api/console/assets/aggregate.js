@@ -53,7 +53,6 @@ export async function aggregate({ root, params, query, signal, title, remember }
     'button',
     {
       type: 'button',
-      hidden: true,
       onclick: () => read(Math.max(0, first - 1 - page), first - 1).then(draw, (err) => toast('bad', err.message)),
     },
     'Show earlier events',
@@ -180,7 +179,7 @@ export async function aggregate({ root, params, query, signal, title, remember }
   function draw() {
     slider.max = commits.length - 1;
     slider.value = at;
-    earlier.hidden = first <= 1;
+    earlier.parentElement.hidden = first <= 1;
     put(
       history,
       table(
@@ -202,14 +201,14 @@ export async function aggregate({ root, params, query, signal, title, remember }
               h('div', { class: 'small mono muted' }, brief(e.data, 110)),
             ],
           },
-          { name: 'Time', cell: (e) => when(e.time) },
-          { name: 'User', cell: (e) => e.user },
+          { name: 'When, by whom', cell: (e) => [when(e.time), h('div', { class: 'small muted' }, e.user)] },
           {
-            name: 'Because of',
+            name: 'Why',
             cell: (e) =>
               h(
                 'a',
                 {
+                  class: 'nowrap',
                   href: `/console/trace/${encodeURIComponent(e.correlationId)}`,
                   title: `Correlation ${e.correlationId}`,
                 },

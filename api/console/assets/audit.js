@@ -1,9 +1,9 @@
 // What operators did, all of it.
 import { get, url } from './api.js';
-import { h, icon, put } from './dom.js';
+import { h, icon, put, refresh } from './dom.js';
 import { chip, when } from './format.js';
 import { jsonView } from './json.js';
-import { empty, field, head, loading, notice, pager, select, table } from './parts.js';
+import { empty, every, field, head, loading, notice, pager, pageSize, select, table } from './parts.js';
 import { denied } from './who.js';
 
 const places = {
@@ -26,13 +26,18 @@ export async function audit({ root, query, signal, title, remember }) {
       ['sagas', 'sagas'],
       ['deadletters', 'dead letters'],
       ['snapshots', 'snapshots'],
+      ['keys', 'keys'],
     ],
     query.get('what') ?? '',
   );
   const by = h('input', { value: query.get('by') ?? '', placeholder: 'anyone', spellcheck: 'false' });
   const found = h('div', null, loading());
+  const said = h('div');
   const more = pager((cursor) => read(cursor));
+  const wanted = () => ({ what: what.value, by: by.value.trim() });
+  let asked = wanted();
   let items = [];
+  let turn = 0; // of looks: an older one's answer is not shown
   const form = h(
     'form',
     {
@@ -56,25 +61,35 @@ export async function audit({ root, query, signal, title, remember }) {
       'div',
       { class: 'stack' },
       h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
+      said,
       h('section', { class: 'card', 'aria-label': 'Actions' }, found, more.el),
     ),
   );
   await read('');
+  every(5000, signal, anew, (err) => put(said, err && notice('bad', err.message)));
+
+  // anew shows what has changed, as long as nobody has turned pages or is about to do something.
+  async function anew() {
+    if (items.length <= pageSize && !document.querySelector('dialog[open]')) await read('');
+  }
 
   async function apply() {
-    remember({ what: what.value, by: by.value.trim() });
+    asked = wanted();
+    remember(asked);
     items = [];
     put(found, loading());
     await read('').catch((err) => put(found, h('div', { class: 'inside' }, notice('bad', err.message))));
   }
 
   async function read(cursor) {
-    const page = await get(url('/ops/audit', {}, { what: what.value, by: by.value.trim(), cursor, limit: 50 }), {
+    const mine = ++turn;
+    const answer = await get(url('/ops/audit', {}, { ...asked, cursor, limit: pageSize }), {
       signal,
     });
-    items = [...items, ...page.items];
-    more.set(page.next);
-    put(
+    if (mine !== turn) return;
+    items = cursor === '' ? answer.items : [...items, ...answer.items];
+    more.set(answer.next);
+    refresh(
       found,
       items.length === 0
         ? empty('audit', 'Nothing yet', 'What operators do is recorded here.')
@@ -104,7 +119,12 @@ export async function audit({ root, query, signal, title, remember }) {
                 name: 'Record',
                 cell: (a) =>
                   a.record &&
-                  h('details', null, h('summary', { class: 'small nowrap' }, 'Record'), jsonView(a.record, 'Record')),
+                  h(
+                    'details',
+                    null,
+                    h('summary', { class: 'small nowrap', 'aria-label': `Record ${a.sequence}` }, 'Record'),
+                    jsonView(a.record, 'Record'),
+                  ),
               },
             ],
             items,

@@ -1,10 +1,11 @@
 // Messages that could not be worked off and were put aside: what they are, why, and what to do about them.
 import { get, post, url } from './api.js';
-import { h, icon, put } from './dom.js';
+import { h, icon, put, refresh } from './dom.js';
 import { placeOf } from './domain.js';
 import { ago, chip, count, stateTone, when } from './format.js';
 import { jsonView, pretty } from './json.js';
-import { ask, button, card, empty, facts, field, head, loading, notice, pager, select, table, toast } from './parts.js';
+import { ask, button, card, empty, every, facts, field, head, loading, notice } from './parts.js';
+import { pager, pageSize, select, table, toast } from './parts.js';
 import { denied } from './who.js';
 
 const firstLine = (text) => text.split('\n')[0];
@@ -46,9 +47,13 @@ export async function letters({ root, query, signal, title, remember }) {
   );
   const found = h('div', null, loading());
   const total = h('span', { class: 'muted small', role: 'status' });
+  const said = h('div');
   const more = pager((cursor) => read(cursor));
+  const wanted = () => ({ consumer: consumer.value.trim(), error: error.value.trim(), state: state.value });
+  let asked = wanted();
   const bulk = h('div', { class: 'bulk', hidden: true });
   let items = [];
+  let turn = 0; // of looks: an older one's answer is not shown
   const chosen = new Set();
   const form = h(
     'form',
@@ -77,6 +82,7 @@ export async function letters({ root, query, signal, title, remember }) {
       'div',
       { class: 'stack' },
       h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
+      said,
       h(
         'section',
         { class: 'card', 'aria-label': 'Dead letters' },
@@ -88,9 +94,16 @@ export async function letters({ root, query, signal, title, remember }) {
     ),
   );
   await read('');
+  every(5000, signal, anew, (err) => put(said, err && notice('bad', err.message)));
+
+  // anew shows what has changed, as long as nobody has turned pages or is about to do something.
+  async function anew() {
+    if (items.length <= pageSize && !document.querySelector('dialog[open]')) await read('');
+  }
 
   function apply() {
-    remember({ consumer: consumer.value.trim(), error: error.value.trim(), state: state.value });
+    asked = wanted();
+    remember(asked);
     return again().catch((err) => put(found, h('div', { class: 'inside' }, notice('bad', err.message))));
   }
 
@@ -101,18 +114,17 @@ export async function letters({ root, query, signal, title, remember }) {
   }
 
   async function read(cursor) {
-    const page = await get(
-      url(
-        '/ops/deadletters',
-        {},
-        { consumer: consumer.value.trim(), error: error.value.trim(), state: state.value, cursor, limit: 50 },
-      ),
+    const mine = ++turn;
+    const answer = await get(
+      url('/ops/deadletters', {}, { ...asked, cursor, limit: pageSize }),
       { signal },
     );
-    items = [...items, ...page.items];
-    more.set(page.next);
-    put(total, `${count(page.total)} in all`);
-    put(
+    if (mine !== turn) return;
+    items = cursor === '' ? answer.items : [...items, ...answer.items];
+    for (const id of chosen) if (!items.some((l) => l.id === id)) chosen.delete(id); // somebody else has settled it
+    more.set(answer.next);
+    put(total, `${count(answer.total)} in all`);
+    refresh(
       found,
       items.length === 0
         ? empty('check', 'No dead letters', 'Everything that came was worked off.')
@@ -125,6 +137,7 @@ export async function letters({ root, query, signal, title, remember }) {
     const all = h('input', {
       type: 'checkbox',
       'aria-label': 'Choose all that are shown',
+      checked: items.every((l) => chosen.has(l.id)),
       onchange: () => {
         for (const l of items) all.checked ? chosen.add(l.id) : chosen.delete(l.id);
         for (const box of found.querySelectorAll('tbody input')) box.checked = all.checked;
@@ -165,7 +178,7 @@ export async function letters({ root, query, signal, title, remember }) {
   function choose() {
     const n = chosen.size;
     bulk.hidden = n === 0;
-    put(
+    refresh(
       bulk,
       h('span', { class: 'strong grow', role: 'status' }, `${count(n)} chosen`),
       button('Retry them', { shape: 'again', operation: 'deadletters.operate', onclick: () => many('retry') }),
@@ -264,6 +277,28 @@ export async function letter({ root, params, signal, title }) {
                 ? [h('p', { class: 'muted' }, 'Not JSON; as text:'), h('pre', { class: 'wrap' }, text(l.bytes))]
                 : h('p', { class: 'muted' }, settled ? 'Gone since it is settled.' : 'Empty.'),
           ),
+          l.operations?.length > 0 &&
+            card(
+              'What was done about it',
+              table(
+                'What was done about it',
+                [
+                  { name: 'When', cell: (o) => when(o.at) },
+                  { name: 'What', cell: (o) => h('strong', null, o.kind) },
+                  { name: 'By', cell: (o) => o.by },
+                  { name: 'Reason', cell: (o) => o.reason },
+                  {
+                    name: 'Result',
+                    cell: (o) =>
+                      o.error
+                        ? h('span', { class: 'bad-text' }, firstLine(o.error))
+                        : chip(o.state, stateTone[o.state]),
+                  },
+                ],
+                l.operations,
+              ),
+              { flush: true },
+            ),
         ),
         h(
           'div',
@@ -288,28 +323,6 @@ export async function letter({ root, params, signal, title }) {
             card(
               'Headers',
               facts(Object.entries(l.headers).map(([k, v]) => [k, h('code', { class: 'small' }, v.join(', '))])),
-            ),
-          l.operations?.length > 0 &&
-            card(
-              'What was done about it',
-              table(
-                'What was done about it',
-                [
-                  { name: 'When', cell: (o) => when(o.at) },
-                  { name: 'What', cell: (o) => h('strong', null, o.kind) },
-                  { name: 'By', cell: (o) => o.by },
-                  { name: 'Reason', cell: (o) => o.reason },
-                  {
-                    name: 'Result',
-                    cell: (o) =>
-                      o.error
-                        ? h('span', { class: 'bad-text' }, firstLine(o.error))
-                        : chip(o.state, stateTone[o.state]),
-                  },
-                ],
-                l.operations,
-              ),
-              { flush: true },
             ),
         ),
       ),

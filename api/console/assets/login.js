@@ -51,7 +51,7 @@ export function login(root, done) {
       await done();
     } catch (err) {
       if (!(err instanceof Problem)) throw err;
-      put(said, err.message);
+      put(said, err.message.split(';')[0]); // what follows is for programs
       token.setAttribute('aria-invalid', 'true');
       token.focus();
     } finally {

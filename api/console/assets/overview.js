@@ -70,12 +70,9 @@ const tiles = [
     unit: 'a second',
     big: (o) => rate(sum(o.commands.perSecond)),
     more: (o) => [
-      part('rejected', rate(o.commands.perSecond.rejected), o.commands.perSecond.rejected > 0 ? 'warn' : ''),
-      part(
-        'failed',
-        rate(o.commands.perSecond.failed + o.commands.perSecond.unknown),
-        o.commands.perSecond.failed > 0 ? 'bad' : '',
-      ),
+      part('accepted', rate(o.commands.perSecond.accepted), 'accent'),
+      part('rejected', rate(o.commands.perSecond.rejected), 'warn'),
+      part('failed', rate(o.commands.perSecond.failed + o.commands.perSecond.unknown), 'bad'),
     ],
     lines: () => [
       series('accepted', 'accent', (s) => s.now.accepted),
@@ -95,8 +92,12 @@ const tiles = [
   {
     title: 'Commands answered in',
     unit: 'p99',
-    big: (o) => span(o.commands.latency.p99),
-    more: (o) => [part('p50', span(o.commands.latency.p50)), part('append p99', span(o.append.p99))],
+    big: (o) => took(o.commands.latency.p99),
+    more: (o) => [
+      part('p99', took(o.commands.latency.p99), 'info'),
+      part('p50', took(o.commands.latency.p50), 'ok'),
+      part('append p99', took(o.append.p99)),
+    ],
     lines: () => [series('p99', 'info', (s) => s.p99), series('p50', 'ok', (s) => s.p50)],
     format: span,
   },
@@ -111,8 +112,9 @@ const tiles = [
 ];
 
 const sum = (all) => Object.values(all).reduce((a, b) => a + b, 0);
-const part = (name, value, kind = '') =>
-  h('span', { class: kind ? `${kind}-text` : '' }, `${name} `, h('strong', null, value));
+const took = (seconds) => (seconds > 0 ? span(seconds) : '–'); // in a minute without commands nothing was
+// part is one figure, with the colour of its line.
+const part = (name, value, tone = '') => h('span', null, tone && [dot(tone), ' '], `${name} `, h('strong', null, value));
 
 export async function overview({ root, signal, title, told }) {
   title('Overview');

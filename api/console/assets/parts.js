@@ -244,7 +244,7 @@ export function ask({
               typed,
             ),
           said,
-          h('div', { class: 'actions' }, h('button', { type: 'button', onclick: close }, 'Cancel'), go),
+          h('div', { class: 'actions' }, h('button', { type: 'button', onclick: close }, 'Close'), go),
         );
         form.addEventListener('submit', async (e) => {
           e.preventDefault();
@@ -266,7 +266,9 @@ export function ask({
   });
 }
 
-// pages shows a list page by page: fetch(cursor) answers {items, next}, show(items) makes the nodes that are added.
+export const pageSize = 50; // of a list
+
+// pager is the button under a list that asks more(cursor) for its next page.
 export function pager(more) {
   const b = h('button', { type: 'button' }, 'Show more');
   const el = h('div', { class: 'more', hidden: true }, b);

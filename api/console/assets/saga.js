@@ -31,8 +31,8 @@ export async function saga({ root, params, signal, title }) {
     h(
       'div',
       { class: 'columns lean' },
-      h('div', { class: 'stack' }, said, card('Now', now), card('Timeline', timeline)),
-      h('div', { class: 'stack' }, card('State', state), done),
+      h('div', { class: 'stack' }, said, card('Now', now), card('Timeline', timeline), done),
+      h('div', { class: 'stack' }, card('State', state)),
     ),
   );
   await look();

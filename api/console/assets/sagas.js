@@ -2,7 +2,7 @@
 import { get, url } from './api.js';
 import { h, icon, put, refresh } from './dom.js';
 import { ago, chip, count, stateTone, when } from './format.js';
-import { empty, every, field, head, loading, notice, pager, select, table } from './parts.js';
+import { empty, every, field, head, loading, notice, pager, pageSize, select, table } from './parts.js';
 
 const path = (saga, key) => `/console/sagas/${encodeURIComponent(saga)}/${encodeURIComponent(key)}`;
 const tabs = (at) =>
@@ -36,8 +36,12 @@ export async function sagas({ root, query, signal, title, remember }) {
   });
   const found = h('div', null, loading());
   const total = h('span', { class: 'muted small', role: 'status' });
+  const said = h('div');
   const more = pager((cursor) => read(cursor));
+  const wanted = () => ({ saga: saga.value, state: state.value, q: q.value.trim() });
+  let asked = wanted();
   let items = [];
+  let turn = 0; // of looks: an older one's answer is not shown
   const form = h(
     'form',
     {
@@ -66,6 +70,7 @@ export async function sagas({ root, query, signal, title, remember }) {
       'div',
       { class: 'stack' },
       h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
+      said,
       h(
         'section',
         { class: 'card', 'aria-label': 'Processes' },
@@ -76,23 +81,32 @@ export async function sagas({ root, query, signal, title, remember }) {
     ),
   );
   await read('');
+  every(5000, signal, anew, (err) => put(said, err && notice('bad', err.message)));
+
+  // anew shows what has changed, as long as nobody has turned pages or is about to do something.
+  async function anew() {
+    if (items.length <= pageSize && !document.querySelector('dialog[open]')) await read('');
+  }
 
   async function apply() {
-    remember({ saga: saga.value, state: state.value, q: q.value.trim() });
+    asked = wanted();
+    remember(asked);
     items = [];
     put(found, loading());
     await read('').catch((err) => put(found, h('div', { class: 'inside' }, notice('bad', err.message))));
   }
 
   async function read(cursor) {
-    const page = await get(
-      url('/ops/sagas', {}, { saga: saga.value, state: state.value, q: q.value.trim(), cursor, limit: 50 }),
+    const mine = ++turn;
+    const answer = await get(
+      url('/ops/sagas', {}, { ...asked, cursor, limit: pageSize }),
       { signal },
     );
-    items = [...items, ...page.items];
-    more.set(page.next);
-    put(total, `${count(page.total)} in all`);
-    put(
+    if (mine !== turn) return;
+    items = cursor === '' ? answer.items : [...items, ...answer.items];
+    more.set(answer.next);
+    put(total, `${count(answer.total)} in all`);
+    refresh(
       found,
       items.length === 0
         ? empty('saga', 'No processes here', 'None matches what is asked for.')

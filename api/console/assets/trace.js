@@ -8,7 +8,7 @@ import { card, empty, facts, head, loading, notice, select } from './parts.js';
 
 const line = 46; // pixels of a row
 const narrow = matchMedia('(max-width: 640px)');
-const step = () => (narrow.matches ? 12 : 26); // and of a level of the tree
+const step = () => (narrow.matches ? 9 : 22); // and of a level of the tree
 const windows = [
   ['24h', 'the last day'],
   ['168h', 'the last week'],
@@ -194,7 +194,7 @@ function item({ n, deep }, i, begun, onclick) {
 
 const nameOf = (n) =>
   n.kind === 'transition'
-    ? `${n.name} ${n.trigger === 'outcomes' ? 'heard its commands’ outcomes' : n.trigger === 'event' ? 'reacted' : n.trigger}`
+    ? `${n.name} ${n.trigger === 'outcomes' ? 'heard back' : n.trigger === 'event' ? 'reacted' : n.trigger}`
     : n.name || 'command';
 
 function about(n) {
