@@ -42,8 +42,7 @@ func (r Role) Includes(other Role) bool {
 // Operation is something that a door does for a caller. Scopes name it: never change one.
 type Operation string
 
-// The operations. Their targets: a category for command.*, a query's name for query.ask, else the name of the
-// projection, saga or consumer where the door knows one.
+// The operations.
 const (
 	Public             Operation = "public" // asks for nobody: health, documents, the console's own files
 	QueryAsk           Operation = "query.ask"
@@ -94,6 +93,28 @@ var Rules = map[Operation]Role{
 	KeysManage:         Admin,
 }
 
+// Targets says what an operation's targets are; one that is not in it has none. What concerns all of them at once, such as
+// a list that is not narrowed down, has the target "".
+var Targets = map[Operation]string{
+	QueryAsk:           "query",
+	AggregateRead:      "category",
+	EventsFollow:       "category",
+	CommandSend:        "category",
+	CommandInternal:    "category",
+	OutcomeRead:        "category",
+	ProjectionsRead:    "projection",
+	ProjectionsOperate: "projection",
+	ProjectionsForce:   "projection",
+	SagasRead:          "saga",
+	SagasOperate:       "saga",
+	SagasForce:         "saga",
+	DeadLettersRead:    "consumer",
+	DeadLettersOperate: "consumer",
+	DeadLettersForce:   "consumer",
+	SnapshotsRead:      "category",
+	SnapshotsForce:     "category",
+}
+
 // Principal is an authenticated caller.
 type Principal struct {
 	Name string `json:"name"` // the user of their events and operator actions
@@ -142,6 +163,30 @@ func Check(ctx context.Context, op Operation, target string) error {
 	return p.Check(op, target)
 }
 
+// CheckAny asks whether the caller in ctx may do at least one of ops to something. It is for a door that learns what a
+// request is about only on the way, and then asks Check. Errors: those of Check.
+func CheckAny(ctx context.Context, ops ...Operation) error {
+	p, ok := From(ctx)
+	if !ok {
+		return Check(ctx, ops[0], "")
+	}
+	if slices.ContainsFunc(ops, p.mayAny) {
+		return nil
+	}
+	return p.Check(ops[0], "")
+}
+
+// mayAny reports whether the principal may do op to something.
+func (p Principal) mayAny(op Operation) bool {
+	if p.Check(op, "") == nil {
+		return true
+	}
+	return slices.ContainsFunc(p.Scopes, func(scope string) bool {
+		of, target, targeted := strings.Cut(scope, ":")
+		return targeted && of == string(op) && p.Check(op, target) == nil
+	})
+}
+
 // Check asks whether the principal may do op on target. Error: *DeniedError.
 func (p Principal) Check(op Operation, target string) error {
 	if op == Public {
@@ -167,7 +212,10 @@ func (p Principal) within(op Operation, target string) bool {
 func CheckScope(scope string) error {
 	op, target, targeted := strings.Cut(scope, ":")
 	_, ruled := Rules[Operation(op)]
-	if scope == "*" || ruled && (!targeted || es.ValidID(target)) {
+	switch {
+	case ruled && targeted && Targets[Operation(op)] == "":
+		return fmt.Errorf("scope %.80q names a target, and %s has none: write %[2]s", scope, op)
+	case scope == "*" || ruled && (!targeted || es.ValidID(target)):
 		return nil
 	}
 	return fmt.Errorf("scope %.80q is none: write an operation (query.ask), one on a target (command.send:order) or *", scope)

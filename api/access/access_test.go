@@ -119,6 +119,7 @@ func TestScopesNarrow(t *testing.T) {
 		{"command.send:order", access.CommandSend, "", false},
 		{"command.send:order", access.CommandSend, "orders", false},
 		{"command.send:order query.ask", access.QueryAsk, "orders", true},
+		{"query.ask:orders query.ask:stock", access.QueryAsk, "stock", true},
 		{"query.ask", access.CommandSend, "order", false},
 		{"keys.manage", access.KeysManage, "", false}, // widens nothing: the role is operator
 	} {
@@ -128,8 +129,8 @@ func TestScopesNarrow(t *testing.T) {
 		}
 	}
 	for scope, ok := range map[string]bool{
-		"*": true, "query.ask": true, "command.send:order": true,
-		"": false, "order": false, "public": false, "command.*": false, "command.send:": false, "command.send:a b": false, "*:order": false,
+		"*": true, "query.ask": true, "command.send:order": true, "sagas.force:fulfilment": true, "deadletters.read:saga-fulfilment": true,
+		"": false, "order": false, "public": false, "command.*": false, "command.send:": false, "command.send:a b": false, "*:order": false, "metrics.read:x": false, "audit.read:order": false,
 	} {
 		if err := access.CheckScope(scope); (err == nil) != ok {
 			t.Errorf("scope %q: %v", scope, err)

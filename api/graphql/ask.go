@@ -55,7 +55,7 @@ func one[P, A, N any](ctx context.Context, d *Door, q es.Query[P, A], params P, 
 
 // state folds one thing from the log; nil: it does not exist, or did not then.
 func (d *Door) state(ctx context.Context, s es.Stream, revision *es.Revision, at *time.Time) (*runtime.StateAt, error) {
-	err := access.Check(ctx, access.AggregateRead, "")
+	err := access.Check(ctx, access.AggregateRead, s.Category)
 	switch {
 	case err != nil:
 	case revision != nil && at != nil:

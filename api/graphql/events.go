@@ -16,7 +16,7 @@ type subscription struct{ *Door }
 // Events follows the log. It ends with the operation; a client too slow for what happens is closed, and loses nothing
 // when it comes back with the last revision it has seen.
 func (s subscription) Events(ctx context.Context, category, id *string, types []string, correlation *string, after *es.Revision) (<-chan EventNotice, error) {
-	if err := access.Check(ctx, access.EventsFollow, ""); err != nil {
+	if err := access.Check(ctx, access.EventsFollow, value(category)); err != nil {
 		return nil, s.refuse(ctx, err)
 	}
 	filter := runtime.Filter{Category: value(category), Types: types, Correlation: value(correlation)}

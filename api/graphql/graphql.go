@@ -77,11 +77,16 @@ func New(e Engine, opts Options) *Door {
 	return d
 }
 
+// asks are what operations ask for, field by field.
+var asks = []access.Operation{access.QueryAsk, access.AggregateRead, access.CommandSend, access.EventsFollow, access.SchemasRead}
+
 // Mounts are the door's routes.
 func (d *Door) Mounts() []rest.Mount {
 	mounts := []rest.Mount{
-		{Method: http.MethodPost, Pattern: "/graphql", Operation: access.QueryAsk, Handler: http.HandlerFunc(d.post), Summary: "GraphQL: queries and commands"},
-		{Method: http.MethodGet, Pattern: "/graphql", Operation: access.EventsFollow, Handler: http.HandlerFunc(d.socket), Summary: "GraphQL over WebSocket: subscriptions"},
+		{Method: http.MethodPost, Pattern: "/graphql", Operation: access.QueryAsk,
+			Asks: asks, Handler: http.HandlerFunc(d.post), Summary: "GraphQL: queries and commands"},
+		{Method: http.MethodGet, Pattern: "/graphql", Operation: access.EventsFollow,
+			Asks: asks, Handler: http.HandlerFunc(d.socket), Summary: "GraphQL over WebSocket: subscriptions"},
 		{Method: http.MethodGet, Pattern: "/graphql/schema", Operation: access.SchemasRead, Handler: http.HandlerFunc(serveSchema), Summary: "The GraphQL schema as text"},
 	}
 	if d.opts.Dev {

@@ -79,42 +79,37 @@ func New(e Engine, opts Options) (*Door, error) {
 
 // Mounts are the door's routes.
 func (d *Door) Mounts() []rest.Mount {
-	get := func(path string, op access.Operation, summary string, h handler) rest.Mount {
-		return rest.Mount{Method: http.MethodGet, Pattern: "/ops/" + path, Operation: op, Summary: summary, Handler: d.serve(h)}
+	all := slices.Concat(d.projectionMounts(), d.sagaMounts(), d.letterMounts(), d.lookMounts())
+	for i := range all {
+		all[i].Pattern = "/ops/" + all[i].Pattern
 	}
-	post := func(path string, op access.Operation, summary string, h handler) rest.Mount {
-		return rest.Mount{Method: http.MethodPost, Pattern: "/ops/" + path, Operation: op, Summary: summary, Handler: d.serve(h)}
+	return all
+}
+
+func (d *Door) get(path string, op access.Operation, summary string, h handler) rest.Mount {
+	return rest.Mount{Method: http.MethodGet, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h)}
+}
+
+func (d *Door) post(path string, op access.Operation, summary string, h handler) rest.Mount {
+	return rest.Mount{Method: http.MethodPost, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h)}
+}
+
+// on says what the operations of mounts are done to.
+func on(target func(*http.Request) string, mounts ...rest.Mount) []rest.Mount {
+	for i := range mounts {
+		mounts[i].Target = target
 	}
-	return []rest.Mount{
-		get("overview", access.MetricsRead, "How the system does: rates, latencies, lag, what is stuck", d.overview),
-		get("projections", access.ProjectionsRead, "How every projector stands, on every node", d.projections),
-		get("projections/{name}", access.ProjectionsRead, "One projector, with what is under way and what was done to it", d.projection),
-		post("projections/{name}/pause", access.ProjectionsOperate, "Stop a projector until it is resumed", d.pause),
-		post("projections/{name}/resume", access.ProjectionsOperate, "Let a projector go on; skipping a commit needs role admin", d.resume),
-		post("projections/{name}/rebuild", access.ProjectionsOperate, "Build a read model anew beside the serving one", d.rebuild),
-		post("projections/{name}/verify", access.ProjectionsOperate, "Compare a read model with one built anew", d.verify),
-		post("projections/{name}/rollback", access.ProjectionsForce, "Let the model serve that served before", d.rollback),
-		get("sagas", access.SagasRead, "Processes of sagas: saga, state (open, done, stuck), q, cursor, limit", d.sagas),
-		get("sagas/{saga}/{key}", access.SagasRead, "One process: timeline, timers, what it waits for", d.saga),
-		post("sagas/{saga}/{key}/retry", access.SagasOperate, "Do again what a process owes", d.retrySaga),
-		post("sagas/{saga}/{key}/cancel", access.SagasForce, "Give a process up", d.cancelSaga),
-		get("timers", access.SagasRead, "Armed timers, the next first: saga, q, limit", d.timers),
-		get("deadletters", access.DeadLettersRead, "Open dead letters: consumer, category, error, state, cursor, limit", d.deadLetters),
-		get("deadletters/{id}", access.DeadLettersRead, "One dead letter with headers, body and what was done about it", d.deadLetter),
-		post("deadletters/{id}/retry", access.DeadLettersOperate, "Hand a message to its consumer again", d.retryLetter),
-		post("deadletters/{id}/resend", access.DeadLettersOperate, "Send a corrected copy of a command as a new one", d.resendLetter),
-		post("deadletters/{id}/drop", access.DeadLettersForce, "Give a message up, for good and on record", d.dropLetter),
-		post("deadletters/retry", access.DeadLettersOperate, "Retry many", d.retryLetters),
-		post("deadletters/drop", access.DeadLettersForce, "Drop many", d.dropLetters),
-		get("snapshots", access.SnapshotsRead, "Stored snapshots: category, cursor, limit", d.listSnapshots),
-		get("snapshots/{collection}/{id}", access.SnapshotsRead, "One snapshot, and whether a load would use it", d.snapshot),
-		post("snapshots/{collection}/{id}/drop", access.SnapshotsForce, "Take a snapshot away; the log holds the truth", d.dropSnapshot),
-		get("audit", access.AuditRead, "What operators did, the newest first: what, on, by, cursor, limit", d.audit),
-		get("why/{collection}/{id}", access.AggregateRead, "Why an aggregate is as it is, and what comes next", d.why),
-		get("trace/{correlation}", access.AggregateRead, "The story of a correlation id as trees: since", d.trace),
-		get("history/{collection}/{id}", access.AggregateRead, "What happened to one aggregate: who, when, what: cursor, limit", d.history),
-		get("schemas", access.SchemasRead, "Every event, command and query, with JSON Schema", d.schemas),
-	}
+	return mounts
+}
+
+// inPath is the target that stands in the path.
+func inPath(name string) func(*http.Request) string {
+	return func(r *http.Request) string { return r.PathValue(name) }
+}
+
+// inQuery is the target that a list is narrowed down to.
+func inQuery(name string) func(*http.Request) string {
+	return func(r *http.Request) string { return r.URL.Query().Get(name) }
 }
 
 // handler answers with a body, or an error. Status 0 is 200.

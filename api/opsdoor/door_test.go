@@ -135,6 +135,25 @@ func TestDeadLettersAreMended(t *testing.T) {
 	if one := s.get("/ops/deadletters/" + id(0)); at(one, "data", "by") != 1.0 {
 		t.Errorf("one: %v", one)
 	}
+	const others = "admin deadletters.read:gateway-mail deadletters.operate:gateway-mail deadletters.force:gateway-mail"
+	for path, body := range map[string]string{
+		"": "", id(0): "", id(0) + "/retry": "{}", id(0) + "/resend": `{"command":"Fill"}`, id(0) + "/drop": "{}",
+		"retry": `{"ids":["` + id(0) + `"]}`, "drop": `{"ids":["` + id(0) + `"]}`,
+	} {
+		method := http.MethodPost
+		if body == "" {
+			method = http.MethodGet
+		}
+		if status, a := s.ask(others, method, strings.TrimSuffix("/ops/deadletters/"+path, "/"), body); status != 403 {
+			t.Errorf("%s with the scopes of another consumer: %d %v", path, status, a)
+		}
+	}
+	if status, a := s.ask("viewer deadletters.read:commands", http.MethodGet, "/ops/deadletters/"+id(0), ""); status != 403 {
+		t.Errorf("a scope widens a role: %d %v", status, a)
+	}
+	if status, a := s.ask("operator deadletters.read:commands", http.MethodGet, "/ops/deadletters/"+id(0), ""); status != 200 {
+		t.Errorf("with the scope of its consumer: %d %v", status, a)
+	}
 	s.refused(http.MethodPost, "/ops/deadletters/"+id(0)+"/retry", ``, 409, "failed_again")
 	s.refused(http.MethodPost, "/ops/deadletters/ms-none/retry", ``, 404, "dead_letter_not_found")
 	s.refused(http.MethodPost, "/ops/deadletters/"+id(0)+"/resend", `{"reason":"a typo"}`, 400, "bad_request")

@@ -114,15 +114,15 @@ func domain() es.Domain {
 	}
 }
 
-// byHeader believes who a request says it comes from.
+// byHeader believes who a request says it comes from: a role, and scopes behind it.
 type byHeader struct{}
 
 func (byHeader) Authenticate(r *http.Request) (access.Principal, error) {
-	role := access.Role(r.Header.Get("Role"))
-	if role == "" {
+	words := strings.Fields(r.Header.Get("Role"))
+	if len(words) == 0 {
 		return access.Principal{}, access.ErrNoCredentials
 	}
-	return access.Principal{Name: "ada", Role: role}, nil
+	return access.Principal{Name: "ada", Role: access.Role(words[0]), Scopes: words[1:]}, nil
 }
 
 // site is an engine with its HTTP door.

@@ -12,10 +12,27 @@ import (
 	"strings"
 	"time"
 
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/ops"
 	"github.com/millstream-es/millstream/es/runtime"
 )
+
+func (d *Door) letterMounts() []rest.Mount {
+	named := []rest.Mount{
+		d.get("deadletters/{id}", access.DeadLettersRead, "One dead letter with headers, body and what was done about it", d.deadLetter),
+		d.post("deadletters/{id}/retry", access.DeadLettersOperate, "Hand a message to its consumer again", d.retryLetter),
+		d.post("deadletters/{id}/resend", access.DeadLettersOperate, "Send a corrected copy of a command as a new one", d.resendLetter),
+		d.post("deadletters/{id}/drop", access.DeadLettersForce, "Give a message up, for good and on record", d.dropLetter),
+		d.post("deadletters/retry", access.DeadLettersOperate, "Retry many", d.retryLetters),
+		d.post("deadletters/drop", access.DeadLettersForce, "Drop many", d.dropLetters),
+	}
+	for i := range named {
+		named[i].Asks = []access.Operation{named[i].Operation} // whose letter it is shows when it is found
+	}
+	return append(named, on(inQuery("consumer"), d.get("deadletters", access.DeadLettersRead, "Open dead letters: consumer, category, error, state, cursor, limit", d.deadLetters))...)
+}
 
 func (d *Door) deadLetters(r *http.Request) (int, any, error) {
 	value, limit, err := query(r, "consumer", "category", "error", "state", "cursor")
@@ -70,7 +87,27 @@ func parseLetterCursor(text string) (*ops.Letter, error) {
 
 func (d *Door) deadLetter(r *http.Request) (int, any, error) {
 	l, err := d.letters.Show(r.Context(), r.PathValue("id"))
-	return 0, l, err
+	if err == nil {
+		err = access.Check(r.Context(), access.DeadLettersRead, l.Consumer)
+	}
+	if err != nil {
+		return 0, nil, err
+	}
+	return 0, l, nil
+}
+
+// find returns the letters that ids name, all of which the caller may do op to.
+func (d *Door) find(r *http.Request, op access.Operation, ids ...string) ([]ops.Letter, error) {
+	letters, err := d.letters.Find(r.Context(), ids...)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range letters {
+		if err := access.Check(r.Context(), op, l.Consumer); err != nil {
+			return nil, err
+		}
+	}
+	return letters, nil
 }
 
 // letterOrder is the body of what is done about dead letters.
@@ -129,7 +166,7 @@ func (d *Door) retryLetter(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	letters, err := d.letters.Find(r.Context(), r.PathValue("id"))
+	letters, err := d.find(r, access.DeadLettersOperate, r.PathValue("id"))
 	if err != nil {
 		return 0, nil, err
 	}
@@ -145,7 +182,7 @@ func (d *Door) dropLetter(r *http.Request) (int, any, error) {
 		return 0, nil, err
 	}
 	id := r.PathValue("id")
-	letters, err := d.letters.Find(r.Context(), id)
+	letters, err := d.find(r, access.DeadLettersForce, id)
 	if err == nil {
 		err = confirmed("dropping dead letter "+id, id, o.Confirm, o.Reason)
 	}
@@ -180,14 +217,17 @@ func (d *Door) resendLetter(r *http.Request) (int, any, error) {
 	if o.Stream == "" && o.Command == "" && o.Data == nil {
 		return 0, nil, bad("nothing is corrected: give data, stream or command; to send it as it was, retry it")
 	}
+	if _, err := d.find(r, access.DeadLettersOperate, r.PathValue("id")); err != nil {
+		return 0, nil, err
+	}
 	correction := ops.Correction{Stream: o.Stream, Type: o.Command, Data: o.Data}
 	return d.each(r, true, func(ctx context.Context, act ops.Act, report func(runtime.LetterResult)) error {
 		return d.letters.Resend(ctx, r.PathValue("id"), correction, act, report)
 	}, o.Reason)
 }
 
-// many reads which letters are meant.
-func (d *Door) many(r *http.Request) (letterOrder, []ops.Letter, error) {
+// many reads which letters op is meant for.
+func (d *Door) many(r *http.Request, op access.Operation) (letterOrder, []ops.Letter, error) {
 	o, err := read[letterOrder](r)
 	if err != nil {
 		return o, nil, err
@@ -195,12 +235,12 @@ func (d *Door) many(r *http.Request) (letterOrder, []ops.Letter, error) {
 	if len(o.IDs) == 0 || len(o.IDs) > mostLimit {
 		return o, nil, bad("ids must name 1 to %d dead letters, not %d", mostLimit, len(o.IDs))
 	}
-	letters, err := d.letters.Find(r.Context(), o.IDs...)
+	letters, err := d.find(r, op, o.IDs...)
 	return o, letters, err
 }
 
 func (d *Door) retryLetters(r *http.Request) (int, any, error) {
-	o, letters, err := d.many(r)
+	o, letters, err := d.many(r, access.DeadLettersOperate)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -208,7 +248,7 @@ func (d *Door) retryLetters(r *http.Request) (int, any, error) {
 }
 
 func (d *Door) dropLetters(r *http.Request) (int, any, error) {
-	o, letters, err := d.many(r)
+	o, letters, err := d.many(r, access.DeadLettersForce)
 	if err == nil {
 		err = confirmed(fmt.Sprintf("dropping %d dead letters", len(letters)), fmt.Sprintf("drop %d", len(letters)), o.Confirm, o.Reason)
 	}

@@ -8,12 +8,36 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es/natsstore"
 	"github.com/millstream-es/millstream/es/ops"
 	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/es/schema"
 )
+
+func (d *Door) lookMounts() []rest.Mount {
+	return append(on(d.category,
+		d.get("snapshots/{collection}/{id}", access.SnapshotsRead, "One snapshot, and whether a load would use it", d.snapshot),
+		d.post("snapshots/{collection}/{id}/drop", access.SnapshotsForce, "Take a snapshot away; the log holds the truth", d.dropSnapshot),
+		d.get("why/{collection}/{id}", access.AggregateRead, "Why an aggregate is as it is, and what comes next", d.why),
+		d.get("history/{collection}/{id}", access.AggregateRead, "What happened to one aggregate: who, when, what: cursor, limit", d.history),
+	), append(on(inQuery("category"), d.get("snapshots", access.SnapshotsRead, "Stored snapshots: category, cursor, limit", d.listSnapshots)),
+		d.get("overview", access.MetricsRead, "How the system does: rates, latencies, lag, what is stuck", d.overview),
+		d.get("trace/{correlation}", access.AggregateRead, "The story of a correlation id as trees: since", d.trace),
+		d.get("audit", access.AuditRead, "What operators did, the newest first: what, on, by, cursor, limit", d.audit),
+		d.get("schemas", access.SchemasRead, "Every event, command and query, with JSON Schema", d.schemas),
+	)...)
+}
+
+// category is that of the collection in the path; "": there is none.
+func (d *Door) category(r *http.Request) string {
+	s, err := d.stream(r)
+	if err != nil {
+		return ""
+	}
+	return s.Category
+}
 
 func (d *Door) overview(r *http.Request) (int, any, error) {
 	o, err := d.engine.Overview(r.Context())

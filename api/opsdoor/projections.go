@@ -11,9 +11,21 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 )
+
+func (d *Door) projectionMounts() []rest.Mount {
+	return append(on(inPath("name"),
+		d.get("projections/{name}", access.ProjectionsRead, "One projector, with what is under way and what was done to it", d.projection),
+		d.post("projections/{name}/pause", access.ProjectionsOperate, "Stop a projector until it is resumed", d.pause),
+		d.post("projections/{name}/resume", access.ProjectionsOperate, "Let a projector go on; skipping a commit needs role admin", d.resume),
+		d.post("projections/{name}/rebuild", access.ProjectionsOperate, "Build a read model anew beside the serving one", d.rebuild),
+		d.post("projections/{name}/verify", access.ProjectionsOperate, "Compare a read model with one built anew", d.verify),
+		d.post("projections/{name}/rollback", access.ProjectionsForce, "Let the model serve that served before", d.rollback),
+	), d.get("projections", access.ProjectionsRead, "How every projector stands, on every node", d.projections))
+}
 
 func (d *Door) projections(r *http.Request) (int, any, error) {
 	found, err := runtime.Projections(r.Context(), d.engine.Conn(), "")

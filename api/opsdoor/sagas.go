@@ -3,8 +3,21 @@ package opsdoor
 import (
 	"net/http"
 
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es/runtime"
 )
+
+func (d *Door) sagaMounts() []rest.Mount {
+	return append(on(inPath("saga"),
+		d.get("sagas/{saga}/{key}", access.SagasRead, "One process: timeline, timers, what it waits for", d.saga),
+		d.post("sagas/{saga}/{key}/retry", access.SagasOperate, "Do again what a process owes", d.retrySaga),
+		d.post("sagas/{saga}/{key}/cancel", access.SagasForce, "Give a process up", d.cancelSaga),
+	), on(inQuery("saga"),
+		d.get("sagas", access.SagasRead, "Processes of sagas: saga, state (open, done, stuck), q, cursor, limit", d.sagas),
+		d.get("timers", access.SagasRead, "Armed timers, the next first: saga, q, limit", d.timers),
+	)...)
+}
 
 func (d *Door) sagas(r *http.Request) (int, any, error) {
 	value, limit, err := query(r, "saga", "state", "q", "cursor")

@@ -22,7 +22,10 @@ import (
 type guard struct {
 	operation access.Operation
 	target    string // of the operation; "" = none
-	uncounted bool   // requests do not count against the caller's rate
+	// asks are the operations of a handler that itself asks access.Check, once it knows the target; whoever may do one of
+	// them to something is let in to it.
+	asks      []access.Operation
+	uncounted bool // requests do not count against the caller's rate
 }
 
 // addGuards makes what every request passes.
@@ -87,7 +90,11 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, g guard) (*http.Req
 	if !g.uncounted && !d.count(w, r, caller) {
 		return r, false
 	}
-	if refused == nil && g.operation != "" {
+	switch {
+	case refused != nil || g.operation == "":
+	case len(g.asks) > 0:
+		refused = access.CheckAny(r.Context(), g.asks...)
+	default:
 		refused = access.Check(r.Context(), g.operation, g.target)
 	}
 	if _, known := access.From(r.Context()); refused == nil && g.operation == "" && !known {

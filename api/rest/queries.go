@@ -48,14 +48,16 @@ func (d *Door) addReads() error {
 			d.register(op, g, ask)
 			continue
 		}
-		past := d.state(a, strings.Trim(wildcard.FindString(q.QueryPath()), "{}"))
+		g.asks = []access.Operation{access.QueryAsk, access.AggregateRead}
+		name := func(*http.Request) string { return q.QueryName() }
+		category := func(*http.Request) string { return a.Category() }
+		now := asking(access.QueryAsk, name, ask)
+		past := asking(access.AggregateRead, category, d.state(a, strings.Trim(wildcard.FindString(q.QueryPath()), "{}")))
 		d.register(op, g, func(w http.ResponseWriter, r *http.Request) {
-			if !r.URL.Query().Has("asOf") {
-				ask(w, r)
-			} else if err := access.Check(r.Context(), access.AggregateRead, ""); err != nil {
-				WriteError(w, r, err)
-			} else {
+			if r.URL.Query().Has("asOf") {
 				past(w, r)
+			} else {
+				now(w, r)
 			}
 		})
 	}
@@ -67,7 +69,7 @@ func (d *Door) addReads() error {
 		if err != nil {
 			return err
 		}
-		d.register(op, guard{operation: access.AggregateRead}, d.state(a, "id"))
+		d.register(op, guard{operation: access.AggregateRead, target: a.Category()}, d.state(a, "id"))
 	}
 	return nil
 }

@@ -100,7 +100,9 @@ func writePending(w http.ResponseWriter, s es.Stream, commandID string) {
 
 // addOutcomes adds GET /commands/{category}/{id}/{commandId}, where a queued command's reply is found.
 func (d *Door) addOutcomes() error {
-	d.register(d.outcomeOperation(), guard{operation: access.OutcomeRead}, d.outcome)
+	category := func(r *http.Request) string { return r.PathValue("category") }
+	d.register(d.outcomeOperation(), guard{operation: access.OutcomeRead, asks: []access.Operation{access.OutcomeRead}},
+		asking(access.OutcomeRead, category, http.HandlerFunc(d.outcome)))
 	return nil
 }
 

@@ -66,8 +66,13 @@ type Mount struct {
 	Method    string // "" = any
 	Pattern   string // of an http.ServeMux, without method: "/console/{file...}"
 	Operation access.Operation
-	Handler   http.Handler
-	Summary   string // one line for the list at /
+	// Target is what a request does the operation to; nil: the operation has no target, or it is done to all.
+	Target func(r *http.Request) string
+	// Asks are the operations, Operation among them, that the handler itself asks access.Check for, once it knows what to.
+	// Whoever may do one of them to something is let in to it.
+	Asks    []access.Operation
+	Handler http.Handler
+	Summary string // one line for the list at /
 }
 
 // Door is the handler of every route.
@@ -201,9 +206,24 @@ func (d *Door) addMounts() error {
 		if m.Operation != access.Public && access.Rules[m.Operation] == "" {
 			return fmt.Errorf("mount %s %s: operation %q has no rule in access.Rules", m.Method, m.Pattern, m.Operation)
 		}
-		d.route(m.Method, m.Pattern, m.Summary, guard{operation: m.Operation}, bounded(m.Handler))
+		g, h := guard{operation: m.Operation, asks: m.Asks}, bounded(m.Handler)
+		if m.Target != nil { // the path's values are known behind the mux alone
+			g.asks, h = []access.Operation{m.Operation}, asking(m.Operation, m.Target, h)
+		}
+		d.route(m.Method, m.Pattern, m.Summary, g, h)
 	}
 	return nil
+}
+
+// asking lets in who may do op to the target that a request is about.
+func asking(op access.Operation, target func(*http.Request) string, h http.Handler) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if err := access.Check(r.Context(), op, target(r)); err != nil {
+			WriteError(w, r, err)
+			return
+		}
+		h.ServeHTTP(w, r)
+	}
 }
 
 // bounded limits the bodies that other doors read.

@@ -114,7 +114,7 @@ func (c *conn) subscribe(m message) error {
 		cancel()
 		return err
 	}
-	s, err := c.door.engine.Follow(ctx, m.Filter, m.From)
+	s, err := c.door.follow(ctx, m.Filter, m.From)
 	if err != nil {
 		cancel()
 		c.release(m.ID)

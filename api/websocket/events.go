@@ -29,7 +29,7 @@ func (d *Door) events(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer d.leave()
-	s, err := d.engine.Follow(r.Context(), filter, from)
+	s, err := d.follow(r.Context(), filter, from)
 	if err != nil {
 		rest.WriteError(w, r, err)
 		return

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 )
@@ -174,6 +175,9 @@ func (a answer) encode() []byte {
 // failed says what was wrong with a message or a subscription, without what only the log should tell.
 func failed(kind, id string, err error) answer {
 	p := runtime.Problem(err)
+	if denied := new(access.DeniedError); errors.As(err, &denied) {
+		p = denied.Problem()
+	}
 	return answer{Type: kind, ID: id, Code: p.Code, Message: p.Message, Pointer: p.Pointer}
 }
 

@@ -77,9 +77,9 @@ func New(e Engine, opts Options) *Door {
 // Mounts are the door's routes.
 func (d *Door) Mounts() []rest.Mount {
 	return []rest.Mount{
-		{Method: http.MethodGet, Pattern: "/ws", Operation: access.EventsFollow, Handler: http.HandlerFunc(d.connect),
+		{Method: http.MethodGet, Pattern: "/ws", Operation: access.EventsFollow, Asks: []access.Operation{access.EventsFollow}, Handler: http.HandlerFunc(d.connect),
 			Summary: "Follow events over a WebSocket, subprotocol " + Protocol},
-		{Method: http.MethodGet, Pattern: "/events", Operation: access.EventsFollow, Handler: http.HandlerFunc(d.events),
+		{Method: http.MethodGet, Pattern: "/events", Operation: access.EventsFollow, Asks: []access.Operation{access.EventsFollow}, Handler: http.HandlerFunc(d.events),
 			Summary: "Follow events as server-sent events: ?stream=, category=, type=, correlation=, after="},
 	}
 }
@@ -122,6 +122,14 @@ func (d *Door) enter(w http.ResponseWriter, r *http.Request) bool {
 	}
 	rest.WriteProblem(w, r, p)
 	return false
+}
+
+// follow subscribes for the caller in ctx to what they may follow.
+func (d *Door) follow(ctx context.Context, f runtime.Filter, from runtime.FollowFrom) (*runtime.Subscription, error) {
+	if err := access.Check(ctx, access.EventsFollow, cmp.Or(f.Stream.Category, f.Category)); err != nil {
+		return nil, err
+	}
+	return d.engine.Follow(ctx, f, from)
 }
 
 func (d *Door) leave() {
