@@ -162,11 +162,12 @@ func (s *Sessions) end(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// cookie is for this site alone, and for encrypted connections alone unless the browser is on the same machine.
+// cookie is for this site alone, and for encrypted connections alone unless the browser is on the same machine. A proxy
+// that is not trusted cannot say X-Forwarded-Proto: the door has taken it away.
 func cookie(r *http.Request, value string, maxAge int) *http.Cookie {
 	return &http.Cookie{
 		Name: SessionCookie, Value: value, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil || !local(r.Host),
+		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https" || !local(r.Host),
 	}
 }
 

@@ -137,6 +137,11 @@ func TestATokenWinsOverACookie(t *testing.T) {
 	if c.Secure {
 		t.Error("a browser on the same machine would not send the cookie back over plain HTTP")
 	}
+	proxied := httptest.NewRequest(http.MethodPost, "http://127.0.0.1:8080/session", strings.NewReader(`{"token":"`+keyText+`"}`))
+	proxied.Header = http.Header{"Content-Type": {"application/json"}, "X-Forwarded-Proto": {"https"}}
+	if cookies := do(s, proxied).Cookies(); len(cookies) != 1 || !cookies[0].Secure {
+		t.Errorf("behind a proxy that encrypts: %v", cookies)
+	}
 	r := with(http.MethodGet, c)
 	r.Header.Set("Authorization", "Bearer garbage")
 	if _, err := s.Authenticate(r); err == nil {

@@ -58,6 +58,7 @@ func (d *httpDoors) handler(ctx context.Context, n node, engine *runtime.Engine)
 	}
 	options := n.rest
 	options.Authenticator, options.TrustedOrigins = sessions, n.flags.Origins
+	options.TrustedProxies = n.flags.Proxies
 	options.Mounts = append(options.Mounts, sessionMounts(sessions)...)
 
 	operators, err := opsdoor.New(engine, opsdoor.Options{Logger: n.log})

@@ -45,6 +45,7 @@ func (d *Door) addGuards() (err error) {
 // ServeHTTP answers every request, with a problem where there is no handler.
 func (d *Door) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	r = traced(r, d.opts.Logger)
+	proxies(d.opts.TrustedProxies).forwarded(r)
 	w := &watched{ResponseWriter: out}
 	defer recoverFrom(w, r)
 	w.Header().Set("X-Content-Type-Options", "nosniff")

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -55,6 +56,9 @@ type Options struct {
 	// TrustedOrigins are the origins of browser pages, as "https://host[:port]", that may read answers and send
 	// commands from elsewhere (CORS). Default: none.
 	TrustedOrigins []string
+	// TrustedProxies are the networks of the proxies in front of this door: from these peers alone X-Forwarded-For and
+	// X-Forwarded-Proto are believed. Default: none.
+	TrustedProxies []netip.Prefix
 	// Version of the program, for the OpenAPI document; default "dev".
 	Version string
 	// Logger hears of panics and faults whose details the caller is not shown; default slog.Default().
