@@ -106,15 +106,18 @@ func (s *Sessions) Handler(refuse Refuse) http.Handler {
 	})
 }
 
+// Login is the body that opens a session.
+type Login struct {
+	Token string `json:"token"` // an API key or a JWT
+}
+
 func (s *Sessions) begin(w http.ResponseWriter, r *http.Request, refuse Refuse) {
 	// A form on another site can send neither this type nor, with SameSite=Strict, the cookie.
 	if t, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || t != "application/json" {
 		refuse(w, r, &es.InvalidError{Code: "unsupported_media_type", Message: "the body must be application/json"})
 		return
 	}
-	var body struct {
-		Token string `json:"token"`
-	}
+	var body Login
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, 2*maxToken)).Decode(&body); err != nil {
 		refuse(w, r, &es.InvalidError{Code: "malformed", Message: `the body must be {"token":"…"} with an API key or a JWT`})
 		return

@@ -15,12 +15,15 @@ import (
 	"github.com/millstream-es/millstream/es/schema"
 )
 
+const mediaType = "application/vnd.aai.asyncapi+json;version=3.0.0"
+
 // Mounts are the routes that show a document made by Document.
 func Mounts(document []byte) []rest.Mount {
 	return []rest.Mount{{
 		Method: http.MethodGet, Pattern: "/asyncapi.json", Operation: access.Public, Summary: "The NATS door as AsyncAPI 3",
+		Doc: &rest.Doc{Tag: "operations", Answer: rest.Media(mediaType)},
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			w.Header().Set("Content-Type", "application/vnd.aai.asyncapi+json;version=3.0.0")
+			w.Header().Set("Content-Type", mediaType)
 			w.Write(document) //nolint:errcheck // the client has gone; nobody is left to tell
 		}),
 	}}

@@ -161,9 +161,15 @@ func (c callers) door(ctx context.Context, connect func(...nats.Option) (*nats.C
 func sessionMounts(s *access.Sessions) []rest.Mount {
 	handler := s.Handler(rest.WriteError)
 	summaries := map[string]string{http.MethodPost: "Log in", http.MethodGet: "Who is in", http.MethodDelete: "Log out"}
+	const tag = "session"
+	docs := map[string]*rest.Doc{
+		http.MethodPost:   {Tag: tag, Body: access.Login{}, Answer: access.Principal{}, Errors: []int{400, 401, 415, 429}, Description: "The answer sets the cookie " + access.SessionCookie + "."},
+		http.MethodGet:    {Tag: tag, Answer: access.Principal{}, Errors: []int{401, 429}},
+		http.MethodDelete: {Tag: tag, Status: http.StatusNoContent},
+	}
 	var mounts []rest.Mount
 	for _, r := range s.Routes() {
-		mounts = append(mounts, rest.Mount{Method: r.Method, Pattern: r.Path, Operation: r.Operation, Handler: handler, Summary: summaries[r.Method]})
+		mounts = append(mounts, rest.Mount{Method: r.Method, Pattern: r.Path, Operation: r.Operation, Handler: handler, Summary: summaries[r.Method], Doc: docs[r.Method]})
 	}
 	return mounts
 }

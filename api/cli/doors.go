@@ -7,10 +7,12 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 	"sync/atomic"
 
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 
+	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/api/asyncapi"
 	"github.com/millstream-es/millstream/api/console"
 	"github.com/millstream-es/millstream/api/opsdoor"
@@ -33,7 +35,8 @@ type DoorOptions struct {
 	Logger         *slog.Logger
 }
 
-// WithDoor adds a door of the domain's own, such as GraphQL, whose schema is designed by hand.
+// WithDoor adds a door of the domain's own, such as GraphQL, whose schema is designed by hand. To describe its routes where
+// nothing runs it is opened without an engine, and nothing is asked of it but its Mounts.
 func WithDoor(open func(e *runtime.Engine, o DoorOptions) (Door, error)) Option {
 	return func(a *app) { a.doors = append(a.doors, open) }
 }
@@ -59,21 +62,15 @@ func (d *httpDoors) handler(ctx context.Context, n node, engine *runtime.Engine)
 	options := n.rest
 	options.Authenticator, options.TrustedOrigins = sessions, n.flags.Origins
 	options.TrustedProxies = n.flags.Proxies
-	options.Mounts = append(options.Mounts, sessionMounts(sessions)...)
 
 	operators, err := opsdoor.New(engine, opsdoor.Options{Logger: n.log})
 	if err != nil {
 		return nil, err
 	}
-	options.Mounts = append(options.Mounts, operators.Mounts()...)
-
 	document, err := asyncapi.Document(engine.Domain(), engine.Schemas(), runtime.Version)
 	if err != nil {
 		return nil, err
 	}
-	options.Mounts = append(options.Mounts, asyncapi.Mounts(document)...)
-	options.Mounts = append(options.Mounts, console.Mounts()...)
-
 	others := []Door{websocket.New(engine, websocket.Options{TrustedOrigins: n.flags.Origins})}
 	for _, open := range n.doors {
 		door, err := open(engine, DoorOptions{Dev: n.callers.dev, TrustedOrigins: n.flags.Origins, Logger: n.log})
@@ -83,10 +80,32 @@ func (d *httpDoors) handler(ctx context.Context, n node, engine *runtime.Engine)
 		others = append(others, door)
 	}
 	for _, door := range others {
-		options.Mounts = append(options.Mounts, door.Mounts()...)
 		d.closers = append(d.closers, door.Close)
 	}
+	options.Mounts = mounts(sessions, operators, document, others)
 	return rest.New(engine, options)
+}
+
+// mounts are the routes of every door but REST.
+func mounts(sessions *access.Sessions, operators *opsdoor.Door, asyncAPI []byte, others []Door) []rest.Mount {
+	all := slices.Concat(sessionMounts(sessions), operators.Mounts(), asyncapi.Mounts(asyncAPI), console.Mounts())
+	for _, door := range others {
+		all = append(all, door.Mounts()...)
+	}
+	return all
+}
+
+// describedMounts are the same routes where nothing runs.
+func (a *app) describedMounts() ([]rest.Mount, error) {
+	others := []Door{websocket.New(nil, websocket.Options{})}
+	for _, open := range a.doors {
+		door, err := open(nil, DoorOptions{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			return nil, err
+		}
+		others = append(others, door)
+	}
+	return mounts(access.NewSessions(access.Dev()), &opsdoor.Door{}, nil, others), nil
 }
 
 func (d *httpDoors) open(ctx context.Context, n node, engine *runtime.Engine, listener net.Listener) error {

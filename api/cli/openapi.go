@@ -21,7 +21,11 @@ func (openapiCmd) Help() string {
 
 // Run is called by kong.
 func (c *openapiCmd) Run(a *app) error {
-	document, err := rest.OpenAPI(a.domain, runtime.Version)
+	mounts, err := a.describedMounts()
+	if err != nil {
+		return err
+	}
+	document, err := rest.OpenAPI(a.domain, runtime.Version, mounts)
 	if err != nil {
 		return err
 	}

@@ -37,6 +37,10 @@ type served struct {
 	keys   map[access.Role]string
 }
 
+func servedDomain() es.Domain {
+	return es.Domain{Name: "millstream", Events: events.All, Aggregates: commands.All, Projectors: projectors.All, Queries: queries.All}
+}
+
 // newServed starts one as serve's flags say.
 func newServed(t *testing.T, flags authFlags) *served {
 	t.Helper()
@@ -49,9 +53,7 @@ func newServed(t *testing.T, flags authFlags) *served {
 		t.Fatal(err)
 	}
 	s := &served{nats: estest.StartServer(t, millstream.NATSConf), keys: map[access.Role]string{"": ""}}
-	n := (&serveCmd{authFlags: flags, Rate: 0}).node(&app{domain: es.Domain{
-		Name: "millstream", Events: events.All, Aggregates: commands.All, Projectors: projectors.All, Queries: queries.All,
-	}}, known, log, runtime.Config{
+	n := (&serveCmd{authFlags: flags, Rate: 0}).node(&app{domain: servedDomain()}, known, log, runtime.Config{
 		Connect: s.nats.Connect, DataDir: t.TempDir(), Logger: log,
 	}, s.nats.ClientURL)
 	n.config.Durability = es.Fast // the server of tests is

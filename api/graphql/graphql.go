@@ -5,6 +5,7 @@ package graphql
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -77,6 +78,28 @@ func New(e Engine, opts Options) *Door {
 	return d
 }
 
+// tag groups the door's routes in the OpenAPI document.
+const tag = "graphql"
+
+// operationBody and operationAnswer are what a POST is, as https://graphql.github.io/graphql-over-http says.
+type (
+	operationBody struct {
+		Query         string          `json:"query"`
+		Variables     json.RawMessage `json:"variables,omitempty"`
+		OperationName string          `json:"operationName,omitempty"`
+	}
+	operationAnswer struct {
+		Data   json.RawMessage `json:"data,omitempty"`
+		Errors []struct {
+			Message    string          `json:"message"`
+			Locations  json.RawMessage `json:"locations,omitempty"`
+			Path       json.RawMessage `json:"path,omitempty"`
+			Extensions json.RawMessage `json:"extensions,omitempty"` // code, as at the other doors, and traceId
+		} `json:"errors,omitempty"`
+		Extensions json.RawMessage `json:"extensions,omitempty"`
+	}
+)
+
 // asks are what operations ask for, field by field.
 var asks = []access.Operation{access.QueryAsk, access.AggregateRead, access.CommandSend, access.EventsFollow, access.SchemasRead}
 
@@ -84,10 +107,15 @@ var asks = []access.Operation{access.QueryAsk, access.AggregateRead, access.Comm
 func (d *Door) Mounts() []rest.Mount {
 	mounts := []rest.Mount{
 		{Method: http.MethodPost, Pattern: "/graphql", Operation: access.QueryAsk,
-			Asks: asks, Handler: http.HandlerFunc(d.post), Summary: "GraphQL: queries and commands"},
+			Asks: asks, Handler: http.HandlerFunc(d.post), Summary: "GraphQL: queries and commands", Doc: &rest.Doc{Tag: tag,
+				Description: "Answered with 200 once the operation was executed, whatever its errors say; the schema is at /graphql/schema.",
+				Body:        operationBody{}, Answer: operationAnswer{}, Same: []int{400, 413, 415}, Errors: []int{401, 403, 429, 500}}},
 		{Method: http.MethodGet, Pattern: "/graphql", Operation: access.EventsFollow,
-			Asks: asks, Handler: http.HandlerFunc(d.socket), Summary: "GraphQL over WebSocket: subscriptions"},
-		{Method: http.MethodGet, Pattern: "/graphql/schema", Operation: access.SchemasRead, Handler: http.HandlerFunc(serveSchema), Summary: "The GraphQL schema as text"},
+			Asks: asks, Handler: http.HandlerFunc(d.socket), Summary: "GraphQL over WebSocket: subscriptions", Doc: &rest.Doc{Tag: tag,
+				Description: "Connect with a WebSocket client, subprotocol graphql-transport-ws; what goes over it is not HTTP.",
+				Status:      http.StatusSwitchingProtocols, Errors: []int{400, 401, 403, 405, 429, 503}}},
+		{Method: http.MethodGet, Pattern: "/graphql/schema", Operation: access.SchemasRead, Handler: http.HandlerFunc(serveSchema), Summary: "The GraphQL schema as text",
+			Doc: &rest.Doc{Tag: tag, Answer: rest.Media("text/plain"), Errors: []int{401, 403, 429}}},
 	}
 	if d.opts.Dev {
 		mounts = append(mounts,

@@ -86,13 +86,26 @@ func (d *Door) Mounts() []rest.Mount {
 	return all
 }
 
-func (d *Door) get(path string, op access.Operation, summary string, h handler) rest.Mount {
-	return rest.Mount{Method: http.MethodGet, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h)}
+// get is a route to look at something; answer is a value of its body's type.
+func (d *Door) get(path string, op access.Operation, summary string, h handler, answer any, params ...rest.Param) rest.Mount {
+	return rest.Mount{Method: http.MethodGet, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h),
+		Doc: &rest.Doc{Tag: tag, Params: params, Answer: answer}}
 }
 
-func (d *Door) post(path string, op access.Operation, summary string, h handler) rest.Mount {
-	return rest.Mount{Method: http.MethodPost, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h)}
+// post is a route to do something; body and answer are values of their types.
+func (d *Door) post(path string, op access.Operation, summary string, h handler, body, answer any) rest.Mount {
+	return rest.Mount{Method: http.MethodPost, Pattern: path, Operation: op, Summary: summary, Handler: d.serve(h),
+		Doc: &rest.Doc{Tag: tag, Body: body, Answer: answer}}
 }
+
+// tag groups the routes in the document.
+const tag = "operators"
+
+// The parameters of lists.
+var (
+	limitParam  = rest.Param{Name: "limit", Description: fmt.Sprintf("how many, at most %d; default %d", mostLimit, usualLimit)}
+	cursorParam = rest.Param{Name: "cursor", Description: "next of the page before"}
+)
 
 // on says what the operations of mounts are done to.
 func on(target func(*http.Request) string, mounts ...rest.Mount) []rest.Mount {
@@ -225,6 +238,17 @@ func operator(r *http.Request) (string, error) {
 type unconfirmedError struct{ problem es.Problem }
 
 func (e *unconfirmedError) Error() string { return e.problem.Message }
+
+// reasoned and sure are the bodies of what is done for a reason, and of what is hard to undo.
+type (
+	reasoned struct {
+		Reason string `json:"reason,omitempty"`
+	}
+	sure struct {
+		Reason  string `json:"reason"`
+		Confirm string `json:"confirm"` // the word to type
+	}
+)
 
 // confirmed checks the word typed and the reason of what is hard to undo.
 func confirmed(what, want, typed, reason string) error {

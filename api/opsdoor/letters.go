@@ -21,17 +21,17 @@ import (
 
 func (d *Door) letterMounts() []rest.Mount {
 	named := []rest.Mount{
-		d.get("deadletters/{id}", access.DeadLettersRead, "One dead letter with headers, body and what was done about it", d.deadLetter),
-		d.post("deadletters/{id}/retry", access.DeadLettersOperate, "Hand a message to its consumer again", d.retryLetter),
-		d.post("deadletters/{id}/resend", access.DeadLettersOperate, "Send a corrected copy of a command as a new one", d.resendLetter),
-		d.post("deadletters/{id}/drop", access.DeadLettersForce, "Give a message up, for good and on record", d.dropLetter),
-		d.post("deadletters/retry", access.DeadLettersOperate, "Retry many", d.retryLetters),
-		d.post("deadletters/drop", access.DeadLettersForce, "Drop many", d.dropLetters),
+		d.get("deadletters/{id}", access.DeadLettersRead, "One dead letter with headers, body and what was done about it", d.deadLetter, ops.LetterHistory{}),
+		d.post("deadletters/{id}/retry", access.DeadLettersOperate, "Hand a message to its consumer again", d.retryLetter, reasoned{}, letterResults{}),
+		d.post("deadletters/{id}/resend", access.DeadLettersOperate, "Send a corrected copy of a command as a new one", d.resendLetter, correction{}, letterResults{}),
+		d.post("deadletters/{id}/drop", access.DeadLettersForce, "Give a message up, for good and on record", d.dropLetter, sure{}, letterResults{}),
+		d.post("deadletters/retry", access.DeadLettersOperate, "Retry many", d.retryLetters, letterOrder{}, letterResults{}),
+		d.post("deadletters/drop", access.DeadLettersForce, "Drop many", d.dropLetters, letterOrder{}, letterResults{}),
 	}
 	for i := range named {
 		named[i].Asks = []access.Operation{named[i].Operation} // whose letter it is shows when it is found
 	}
-	return append(named, on(inQuery("consumer"), d.get("deadletters", access.DeadLettersRead, "Open dead letters: consumer, category, error, state, cursor, limit", d.deadLetters))...)
+	return append(named, on(inQuery("consumer"), d.get("deadletters", access.DeadLettersRead, "Open dead letters: consumer, category, error, state, cursor, limit", d.deadLetters, list[ops.Letter]{}, rest.Param{Name: "consumer", Description: "of one consumer"}, rest.Param{Name: "category", Description: "for aggregates of one category"}, rest.Param{Name: "error", Description: "a part of the error"}, rest.Param{Name: "state", Description: "parked or waiting"}, cursorParam, limitParam))...)
 }
 
 func (d *Door) deadLetters(r *http.Request) (int, any, error) {
@@ -113,8 +113,8 @@ func (d *Door) find(r *http.Request, op access.Operation, ids ...string) ([]ops.
 // letterOrder is the body of what is done about dead letters.
 type letterOrder struct {
 	IDs     []string `json:"ids"` // of many
-	Reason  string   `json:"reason"`
-	Confirm string   `json:"confirm"`
+	Reason  string   `json:"reason,omitempty"`
+	Confirm string   `json:"confirm,omitempty"`
 }
 
 // letterResults says what became of each, those that waited behind them included.
@@ -160,9 +160,7 @@ func failedAgain(results []runtime.LetterResult) error {
 }
 
 func (d *Door) retryLetter(r *http.Request) (int, any, error) {
-	o, err := read[struct {
-		Reason string `json:"reason"`
-	}](r)
+	o, err := read[reasoned](r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -174,10 +172,7 @@ func (d *Door) retryLetter(r *http.Request) (int, any, error) {
 }
 
 func (d *Door) dropLetter(r *http.Request) (int, any, error) {
-	o, err := read[struct {
-		Reason  string `json:"reason"`
-		Confirm string `json:"confirm"`
-	}](r)
+	o, err := read[sure](r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -204,13 +199,16 @@ func (d *Door) dropping(letters []ops.Letter) func(context.Context, ops.Act, fun
 	}
 }
 
+// correction is the body of a letter that is sent again as it should have been.
+type correction struct {
+	Reason  string          `json:"reason,omitempty"`
+	Stream  string          `json:"stream,omitempty"`  // category/id; "": as it was
+	Command string          `json:"command,omitempty"` // "": as it was
+	Data    json.RawMessage `json:"data,omitempty"`    // absent: as it was
+}
+
 func (d *Door) resendLetter(r *http.Request) (int, any, error) {
-	o, err := read[struct {
-		Reason  string          `json:"reason"`
-		Stream  string          `json:"stream"`  // category/id; "": as it was
-		Command string          `json:"command"` // "": as it was
-		Data    json.RawMessage `json:"data"`    // absent: as it was
-	}](r)
+	o, err := read[correction](r)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -220,9 +218,9 @@ func (d *Door) resendLetter(r *http.Request) (int, any, error) {
 	if _, err := d.find(r, access.DeadLettersOperate, r.PathValue("id")); err != nil {
 		return 0, nil, err
 	}
-	correction := ops.Correction{Stream: o.Stream, Type: o.Command, Data: o.Data}
+	mended := ops.Correction{Stream: o.Stream, Type: o.Command, Data: o.Data}
 	return d.each(r, true, func(ctx context.Context, act ops.Act, report func(runtime.LetterResult)) error {
-		return d.letters.Resend(ctx, r.PathValue("id"), correction, act, report)
+		return d.letters.Resend(ctx, r.PathValue("id"), mended, act, report)
 	}, o.Reason)
 }
 

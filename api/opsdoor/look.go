@@ -18,15 +18,15 @@ import (
 
 func (d *Door) lookMounts() []rest.Mount {
 	return append(on(d.category,
-		d.get("snapshots/{collection}/{id}", access.SnapshotsRead, "One snapshot, and whether a load would use it", d.snapshot),
-		d.post("snapshots/{collection}/{id}/drop", access.SnapshotsForce, "Take a snapshot away; the log holds the truth", d.dropSnapshot),
-		d.get("why/{collection}/{id}", access.AggregateRead, "Why an aggregate is as it is, and what comes next", d.why),
-		d.get("history/{collection}/{id}", access.AggregateRead, "What happened to one aggregate: who, when, what: cursor, limit", d.history),
-	), append(on(inQuery("category"), d.get("snapshots", access.SnapshotsRead, "Stored snapshots: category, cursor, limit", d.listSnapshots)),
-		d.get("overview", access.MetricsRead, "How the system does: rates, latencies, lag, what is stuck", d.overview),
-		d.get("trace/{correlation}", access.AggregateRead, "The story of a correlation id as trees: since", d.trace),
-		d.get("audit", access.AuditRead, "What operators did, the newest first: what, on, by, cursor, limit", d.audit),
-		d.get("schemas", access.SchemasRead, "Every event, command and query, with JSON Schema", d.schemas),
+		d.get("snapshots/{collection}/{id}", access.SnapshotsRead, "One snapshot, and whether a load would use it", d.snapshot, runtime.SnapshotDetail{}),
+		d.post("snapshots/{collection}/{id}/drop", access.SnapshotsForce, "Take a snapshot away; the log holds the truth", d.dropSnapshot, sure{}, droppedSnapshot{}),
+		d.get("why/{collection}/{id}", access.AggregateRead, "Why an aggregate is as it is, and what comes next", d.why, ops.Why{}),
+		d.get("history/{collection}/{id}", access.AggregateRead, "What happened to one aggregate: who, when, what: cursor, limit", d.history, list[ops.Entry]{}, cursorParam, limitParam),
+	), append(on(inQuery("category"), d.get("snapshots", access.SnapshotsRead, "Stored snapshots: category, cursor, limit", d.listSnapshots, list[runtime.SnapshotInfo]{}, rest.Param{Name: "category", Description: "of one category"}, cursorParam, limitParam)),
+		d.get("overview", access.MetricsRead, "How the system does: rates, latencies, lag, what is stuck", d.overview, runtime.Overview{}),
+		d.get("trace/{correlation}", access.AggregateRead, "The story of a correlation id as trees: since", d.trace, story{}, rest.Param{Name: "since", Description: "how far back, like 90m; 0s is the whole log, default a day"}),
+		d.get("audit", access.AuditRead, "What operators did, the newest first: what, on, by, cursor, limit", d.audit, list[runtime.AuditEntry]{}, rest.Param{Name: "what", Description: "sagas, projections, deadletters, snapshots or keys"}, rest.Param{Name: "on", Description: "to one of them"}, rest.Param{Name: "by", Description: "by one user"}, cursorParam, limitParam),
+		d.get("schemas", access.SchemasRead, "Every event, command and query, with JSON Schema", d.schemas, schemasAnswer{}),
 	)...)
 }
 
@@ -88,6 +88,13 @@ type story struct {
 	Correlation string      `json:"correlationId"`
 	Since       *time.Time  `json:"since,omitempty"` // nothing before was looked at
 	Roots       []*ops.Node `json:"roots"`
+}
+
+// JSONSchema leaves the trees to their readers: a type that contains itself has no schema of its own.
+func (story) JSONSchema() string {
+	return `{"type":"object","properties":{"correlationId":{"type":"string"},"since":{"type":"string","format":"date-time"},` +
+		`"roots":{"type":"array","items":{"type":"object","description":"a command, event or transition; children hold what it led to"}}},` +
+		`"required":["correlationId","roots"]}`
 }
 
 // The log is not indexed by correlation, so a trace reads it: the last day unless the caller says more, and for so long
@@ -223,15 +230,17 @@ func (d *Door) snapshot(r *http.Request) (int, any, error) {
 	return 0, detail, err
 }
 
+type droppedSnapshot struct {
+	Stream string `json:"stream"`
+	State  string `json:"state"`
+}
+
 func (d *Door) dropSnapshot(r *http.Request) (int, any, error) {
 	s, err := d.stream(r)
 	if err != nil {
 		return 0, nil, err
 	}
-	body, err := read[struct {
-		Reason  string `json:"reason"`
-		Confirm string `json:"confirm"`
-	}](r)
+	body, err := read[sure](r)
 	if err == nil {
 		err = confirmed(fmt.Sprintf("dropping the snapshot of %s", s), s.ID, body.Confirm, body.Reason)
 	}
@@ -242,5 +251,5 @@ func (d *Door) dropSnapshot(r *http.Request) (int, any, error) {
 	if err != nil {
 		return 0, nil, err
 	}
-	return 0, map[string]string{"stream": s.String(), "state": "dropped"}, d.snapshots.Drop(r.Context(), s, by, body.Reason)
+	return 0, droppedSnapshot{s.String(), "dropped"}, d.snapshots.Drop(r.Context(), s, by, body.Reason)
 }

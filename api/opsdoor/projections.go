@@ -18,13 +18,13 @@ import (
 
 func (d *Door) projectionMounts() []rest.Mount {
 	return append(on(inPath("name"),
-		d.get("projections/{name}", access.ProjectionsRead, "One projector, with what is under way and what was done to it", d.projection),
-		d.post("projections/{name}/pause", access.ProjectionsOperate, "Stop a projector until it is resumed", d.pause),
-		d.post("projections/{name}/resume", access.ProjectionsOperate, "Let a projector go on; skipping a commit needs role admin", d.resume),
-		d.post("projections/{name}/rebuild", access.ProjectionsOperate, "Build a read model anew beside the serving one", d.rebuild),
-		d.post("projections/{name}/verify", access.ProjectionsOperate, "Compare a read model with one built anew", d.verify),
-		d.post("projections/{name}/rollback", access.ProjectionsForce, "Let the model serve that served before", d.rollback),
-	), d.get("projections", access.ProjectionsRead, "How every projector stands, on every node", d.projections))
+		d.get("projections/{name}", access.ProjectionsRead, "One projector, with what is under way and what was done to it", d.projection, projectionAnswer{}),
+		d.post("projections/{name}/pause", access.ProjectionsOperate, "Stop a projector until it is resumed", d.pause, projectionOrder{}, list[runtime.ProjectionInfo]{}),
+		d.post("projections/{name}/resume", access.ProjectionsOperate, "Let a projector go on; skipping a commit needs role admin", d.resume, projectionOrder{}, list[runtime.ProjectionInfo]{}),
+		d.post("projections/{name}/rebuild", access.ProjectionsOperate, "Build a read model anew beside the serving one", d.rebuild, projectionOrder{}, begun{}),
+		d.post("projections/{name}/verify", access.ProjectionsOperate, "Compare a read model with one built anew", d.verify, projectionOrder{}, begun{}),
+		d.post("projections/{name}/rollback", access.ProjectionsForce, "Let the model serve that served before", d.rollback, projectionOrder{}, list[runtime.ProjectionInfo]{}),
+	), d.get("projections", access.ProjectionsRead, "How every projector stands, on every node", d.projections, list[runtime.ProjectionInfo]{}))
 }
 
 func (d *Door) projections(r *http.Request) (int, any, error) {
@@ -70,10 +70,10 @@ func (d *Door) knownProjector(name string) error {
 
 // projectionOrder is the body of what is done to a projector.
 type projectionOrder struct {
-	Reason  string      `json:"reason"`
-	Node    string      `json:"node"` // "": on every one
-	Skip    es.Revision `json:"skip"`
-	Confirm string      `json:"confirm"`
+	Reason  string      `json:"reason,omitempty"`
+	Node    string      `json:"node,omitempty"` // "": on every one
+	Skip    es.Revision `json:"skip,omitempty"`
+	Confirm string      `json:"confirm,omitempty"`
 }
 
 // order reads what is to be done to the projector that the path names.

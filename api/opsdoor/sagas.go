@@ -10,12 +10,12 @@ import (
 
 func (d *Door) sagaMounts() []rest.Mount {
 	return append(on(inPath("saga"),
-		d.get("sagas/{saga}/{key}", access.SagasRead, "One process: timeline, timers, what it waits for", d.saga),
-		d.post("sagas/{saga}/{key}/retry", access.SagasOperate, "Do again what a process owes", d.retrySaga),
-		d.post("sagas/{saga}/{key}/cancel", access.SagasForce, "Give a process up", d.cancelSaga),
+		d.get("sagas/{saga}/{key}", access.SagasRead, "One process: timeline, timers, what it waits for", d.saga, runtime.ProcessHistory{}),
+		d.post("sagas/{saga}/{key}/retry", access.SagasOperate, "Do again what a process owes", d.retrySaga, reasoned{}, runtime.ProcessReply{}),
+		d.post("sagas/{saga}/{key}/cancel", access.SagasForce, "Give a process up", d.cancelSaga, cancellation{}, runtime.ProcessReply{}),
 	), on(inQuery("saga"),
-		d.get("sagas", access.SagasRead, "Processes of sagas: saga, state (open, done, stuck), q, cursor, limit", d.sagas),
-		d.get("timers", access.SagasRead, "Armed timers, the next first: saga, q, limit", d.timers),
+		d.get("sagas", access.SagasRead, "Processes of sagas: saga, state (open, done, stuck), q, cursor, limit", d.sagas, list[runtime.Process]{}, rest.Param{Name: "saga", Description: "of one saga"}, rest.Param{Name: "state", Description: "open, done or stuck"}, rest.Param{Name: "q", Description: "a part of the key"}, cursorParam, limitParam),
+		d.get("timers", access.SagasRead, "Armed timers, the next first: saga, q, limit", d.timers, list[runtime.Timer]{}, rest.Param{Name: "saga", Description: "of one saga"}, rest.Param{Name: "q", Description: "a part of the key"}, limitParam),
 	)...)
 }
 
@@ -44,21 +44,21 @@ func (d *Door) timers(r *http.Request) (int, any, error) {
 }
 
 func (d *Door) retrySaga(r *http.Request) (int, any, error) {
-	body, err := read[struct {
-		Reason string `json:"reason"`
-	}](r)
+	body, err := read[reasoned](r)
 	if err != nil {
 		return 0, nil, err
 	}
 	return d.act(r, runtime.RetryProcess, body.Reason)
 }
 
+// cancellation is the body of a process given up.
+type cancellation struct {
+	sure
+	Force bool `json:"force,omitempty"` // end it where it stands, with nothing undone
+}
+
 func (d *Door) cancelSaga(r *http.Request) (int, any, error) {
-	body, err := read[struct {
-		Reason  string `json:"reason"`
-		Confirm string `json:"confirm"`
-		Force   bool   `json:"force"` // end it where it stands, with nothing undone
-	}](r)
+	body, err := read[cancellation](r)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -76,7 +77,8 @@ type Mount struct {
 	// Whoever may do one of them to something is let in to it.
 	Asks    []access.Operation
 	Handler http.Handler
-	Summary string // one line for the list at /
+	Summary string // one line for the list at / and the document
+	Doc     *Doc   // nil: the route is not in the OpenAPI document
 }
 
 // Door is the handler of every route.
@@ -106,16 +108,17 @@ func New(e Engine, opts Options) (*Door, error) {
 		return nil, err
 	}
 	d.engine = e
-	return d, d.named(d.addOperations, d.addMounts, d.addIndex, d.addGuards)
+	return d, d.named(d.addMounts, d.addIndex, d.addGuards)
 }
 
-// OpenAPI is the document of /openapi.json, for which nothing needs to run.
-func OpenAPI(domain es.Domain, version string) ([]byte, error) {
+// OpenAPI is the document of /openapi.json, for which nothing needs to run: nothing of the mounts but what they say of
+// themselves is used.
+func OpenAPI(domain es.Domain, version string, mounts []Mount) ([]byte, error) {
 	schemas, err := schema.New(domain)
 	if err != nil {
 		return nil, err
 	}
-	d, err := describe(domain, schemas, Options{Version: version})
+	d, err := describe(domain, schemas, Options{Version: version, Mounts: mounts})
 	if err != nil {
 		return nil, err
 	}
@@ -130,7 +133,7 @@ func describe(domain es.Domain, schemas *schema.Registry, opts Options) (*Door, 
 	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	d := &Door{opts: opts, domain: domain, schemas: schemas, mux: http.NewServeMux(), guards: map[string]guard{}}
 	d.api = humago.New(d.mux, apiConfig(d.domain.Name, opts.Version))
-	return d, d.named(d.addComponents, d.addCommands, d.addOutcomes, d.addReads)
+	return d, d.named(d.addComponents, d.addCommands, d.addOutcomes, d.addReads, d.addMountDocs, d.addOperations)
 }
 
 // named runs what may fail at start and says whose routes they are.
@@ -186,22 +189,41 @@ func (d *Door) document() ([]byte, error) {
 
 // addOperations adds what operators and newcomers ask for.
 func (d *Door) addOperations() error {
-	document, err := d.document()
-	if err != nil {
-		return err
-	}
-	serve := func(path, summary string, op access.Operation, h http.HandlerFunc) {
+	serve := func(path, summary string, op access.Operation, doc Doc, h http.HandlerFunc) error {
 		d.route(http.MethodGet, path, summary, guard{operation: op, uncounted: path == "/livez" || path == "/readyz"}, h)
+		doc.Tag = "operations"
+		return d.describeRoute(http.MethodGet, path, summary, op, doc)
 	}
-	serve("/openapi.json", "This door as OpenAPI 3.1", access.Public, Static("application/openapi+json", document))
 	page := docs(d.domain.Name)
-	serve("/docs", "This door as a page", access.Public, page)
-	serve("/docs/{$}", "", access.Public, page)
-	serve("/docs/{file}", "", access.Public, page)
-	serve("/livez", "200 while the process lives", access.Public, Static("text/plain; charset=utf-8", []byte("alive\n")))
-	serve("/readyz", "200 when every part is well, and which is not", access.Public, Readiness(d.engine).ServeHTTP)
-	serve("/metrics", "Metrics for Prometheus", access.MetricsRead, promhttp.HandlerFor(d.engine.Metrics(), promhttp.HandlerOpts{}).ServeHTTP)
-	return nil
+	for _, path := range []string{"/docs", "/docs/{$}", "/docs/{file}"} {
+		summary := ""
+		if path == "/docs" {
+			summary = "This door as a page"
+		}
+		d.route(http.MethodGet, path, summary, guard{operation: access.Public}, page)
+	}
+	// The document is complete once all is described; health is not counted, and refused for nothing but too large a head.
+	document := sync.OnceValue(func() http.HandlerFunc {
+		text, err := d.document()
+		if err != nil {
+			panic(err) // the command line's tests make it too
+		}
+		return Static("application/openapi+json", text)
+	})
+	health := []int{http.StatusRequestHeaderFieldsTooLarge}
+	return errors.Join(
+		serve("/openapi.json", "This door as OpenAPI 3.1", access.Public, Doc{Answer: Media("application/openapi+json")},
+			func(w http.ResponseWriter, r *http.Request) { document()(w, r) }),
+		serve("/livez", "200 while the process lives", access.Public, Doc{Answer: Media("text/plain"), Errors: health},
+			Static("text/plain; charset=utf-8", []byte("alive\n"))),
+		serve("/readyz", "200 when every part is well, and which is not", access.Public,
+			Doc{Answer: readiness{}, Same: []int{http.StatusServiceUnavailable}, Errors: health},
+			func(w http.ResponseWriter, r *http.Request) { Readiness(d.engine).ServeHTTP(w, r) }),
+		serve("/metrics", "Metrics for Prometheus", access.MetricsRead, Doc{Answer: Media("text/plain")},
+			func(w http.ResponseWriter, r *http.Request) {
+				promhttp.HandlerFor(d.engine.Metrics(), promhttp.HandlerOpts{}).ServeHTTP(w, r)
+			}),
+	)
 }
 
 // addMounts adds the other doors.

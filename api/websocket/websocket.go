@@ -74,13 +74,23 @@ func New(e Engine, opts Options) *Door {
 	return &Door{engine: e, opts: opts, stop: make(chan struct{}), empty: make(chan struct{})}
 }
 
+// tag groups the door's routes in the OpenAPI document.
+const tag = "events"
+
 // Mounts are the door's routes.
 func (d *Door) Mounts() []rest.Mount {
 	return []rest.Mount{
 		{Method: http.MethodGet, Pattern: "/ws", Operation: access.EventsFollow, Asks: []access.Operation{access.EventsFollow}, Handler: http.HandlerFunc(d.connect),
-			Summary: "Follow events over a WebSocket, subprotocol " + Protocol},
+			Summary: "Follow events over a WebSocket, subprotocol " + Protocol, Doc: &rest.Doc{Tag: tag,
+				Description: "Connect with a WebSocket client; what goes over it is not HTTP.",
+				Status:      http.StatusSwitchingProtocols, Errors: []int{400, 401, 403, 426, 429, 503}}},
 		{Method: http.MethodGet, Pattern: "/events", Operation: access.EventsFollow, Asks: []access.Operation{access.EventsFollow}, Handler: http.HandlerFunc(d.events),
-			Summary: "Follow events as server-sent events: ?stream=, category=, type=, correlation=, after="},
+			Summary: "Follow events as server-sent events: ?stream=, category=, type=, correlation=, after=", Doc: &rest.Doc{Tag: tag,
+				Description: "Each message is one commit: its id the revision, its data the events as CloudEvents. Last-Event-ID goes on behind the last one seen.",
+				Params: []rest.Param{{Name: "stream", Description: "of one aggregate, as category/id"}, {Name: "category", Description: "of one category"},
+					{Name: "type", Description: "of one type; may be repeated"}, {Name: "correlation", Description: "of one story"},
+					{Name: "after", Description: "from behind this revision on"}, {Name: "new", Description: "true: only what happens from now on"}},
+				Answer: rest.Media("text/event-stream")}},
 	}
 }
 
