@@ -105,7 +105,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if exited >= 0 {
 		return exited
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, errDry) {
 		return a.fail(err)
 	}
 	return exitOK
@@ -184,6 +184,15 @@ func (a *app) printJSON(v any) error {
 	e := json.NewEncoder(a.stdout)
 	e.SetEscapeHTML(false)
 	return e.Encode(v)
+}
+
+// each is one thing made of every other.
+func each[T, U any](of []T, make func(T) U) []U {
+	made := []U{}
+	for _, v := range of {
+		made = append(made, make(v))
+	}
+	return made
 }
 
 func isTerminal(w any) bool {

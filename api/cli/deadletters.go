@@ -156,17 +156,13 @@ func (c *lettersShowCmd) Run(ctx context.Context, a *app) error {
 
 // lettersAct is what changes letters have in common.
 type lettersAct struct {
-	Reason string `placeholder:"TEXT" help:"Why; kept on record."`
-	By     string `placeholder:"NAME" help:"Who you are, on record; default: user and host of this machine."`
-	JSON   bool   `name:"json" help:"Print one line of JSON for each result."`
+	recorded
+	JSON bool `name:"json" help:"Print one line of JSON for each result."`
 	clientFlags
 }
 
 func (c lettersAct) act() ops.Act {
-	if c.By == "" {
-		c.By = whoami()
-	}
-	return ops.Act{By: c.By, Reason: c.Reason}
+	return ops.Act{By: c.by(), Reason: c.Reason}
 }
 
 // report prints results as they come; code returns what became of all, as an exit code.
@@ -214,8 +210,7 @@ func (c lettersAct) report(a *app) (report func(runtime.LetterResult), end func(
 type lettersMany struct {
 	IDs []string `arg:"" optional:"" name:"id" help:"Dead letters; or choose by --consumer, --category and --error, or --all."`
 	letterFilter
-	All    bool `help:"All there are."`
-	DryRun bool `help:"Only print which they would be."`
+	All bool `help:"All there are."`
 	lettersAct
 }
 
@@ -238,8 +233,8 @@ func (c lettersMany) check() error {
 	return nil
 }
 
-// run lets do work on the letters chosen.
-func (c lettersMany) run(ctx context.Context, a *app, do func(*ops.DeadLetters, []ops.Letter) error) error {
+// run lets do work on the letters chosen; in a dry run it prints which they are.
+func (c lettersMany) run(ctx context.Context, a *app, dry bool, do func(*ops.DeadLetters, []ops.Letter) error) error {
 	if err := c.check(); err != nil {
 		return err
 	}
@@ -252,16 +247,19 @@ func (c lettersMany) run(ctx context.Context, a *app, do func(*ops.DeadLetters, 
 	if err != nil {
 		return err
 	}
-	if c.DryRun && c.JSON {
+	if dry && c.JSON {
 		return a.printJSON(lettersList{append([]ops.Letter{}, chosen...), len(chosen)})
 	}
-	if c.DryRun {
+	if dry {
 		return a.printLetters(chosen)
 	}
 	return do(letters, chosen)
 }
 
-type lettersRetryCmd struct{ lettersMany }
+type lettersRetryCmd struct {
+	lettersMany
+	DryRun bool `help:"Only print which they would be."`
+}
 
 // Help is kong's text below the usage.
 func (lettersRetryCmd) Help() string {
@@ -272,7 +270,7 @@ after it, in order.`
 
 // Run is called by kong.
 func (c *lettersRetryCmd) Run(ctx context.Context, a *app) error {
-	return c.run(ctx, a, func(letters *ops.DeadLetters, chosen []ops.Letter) error {
+	return c.run(ctx, a, c.DryRun, func(letters *ops.DeadLetters, chosen []ops.Letter) error {
 		report, end := c.report(a)
 		return end(letters.Retry(ctx, chosen, c.act(), report))
 	})
@@ -280,18 +278,21 @@ func (c *lettersRetryCmd) Run(ctx context.Context, a *app) error {
 
 type lettersDropCmd struct {
 	lettersMany
-	Yes bool `help:"Do not ask before dropping more than one."`
+	danger
 }
 
 // Run is called by kong.
 func (c *lettersDropCmd) Run(ctx context.Context, a *app) error {
-	if c.Reason == "" && !c.DryRun {
-		return usageError{errors.New("dropping needs --reason: the record must say why nobody will handle this any more")}
+	if err := c.needReason(c.danger, "dropping", "the record must say why nobody will handle this any more"); err != nil {
+		return err
 	}
-	return c.run(ctx, a, func(letters *ops.DeadLetters, chosen []ops.Letter) error {
-		if len(chosen) > 1 {
-			what := fmt.Sprintf("%d messages will be given up, for good.", len(chosen))
-			if err := a.confirm(c.Yes, what, fmt.Sprintf("drop %d", len(chosen))); err != nil {
+	return c.run(ctx, a, c.DryRun, func(letters *ops.DeadLetters, chosen []ops.Letter) error {
+		what, word := fmt.Sprintf("%d messages will be given up, for good.", len(chosen)), fmt.Sprintf("drop %d", len(chosen))
+		if len(chosen) == 1 {
+			what, word = fmt.Sprintf("%s of %s will be given up, for good.", chosen[0].Subject, chosen[0].Consumer), chosen[0].ID
+		}
+		if len(chosen) > 0 {
+			if err := c.allow(a, c.JSON, what, word); err != nil {
 				return err
 			}
 		}

@@ -102,6 +102,14 @@ func (c *importCmd) restore(ctx context.Context, a *app, log *slog.Logger) error
 		return usageError{err}
 	}
 	defer f.Close()
+	if c.DryRun {
+		return c.dryRestore(ctx, a, f, log)
+	}
+	if c.Data == "" { // a directory can be thrown away, what is in the log of servers stays
+		if err := c.allow(a, c.JSON, fmt.Sprintf("The events of %s will be in the log of %s, for good.", c.File, c.Server), "restore"); err != nil {
+			return err
+		}
+	}
 	to, saved, err := c.accountIn(c.Data, a, "restore", log)
 	if err != nil {
 		return err
@@ -122,4 +130,35 @@ func (c *importCmd) restore(ctx context.Context, a *app, log *slog.Logger) error
 		return err
 	}
 	return a.printProof("restored", proof, c.JSON)
+}
+
+// dryRestore reads an archive and checks it, and the log that it would go to.
+func (c *importCmd) dryRestore(ctx context.Context, a *app, f *os.File, log *slog.Logger) error {
+	dir := c.Data
+	if dir != "" {
+		if found, err := os.ReadDir(dir); err == nil && len(found) > 0 {
+			return usageError{fmt.Errorf("--data %s is not empty: name a new directory", dir)}
+		}
+		aside, err := os.MkdirTemp("", a.domain.Name)
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(aside)
+		dir = aside
+	}
+	to, end, err := c.accountIn(dir, a, "restore", log)
+	if err != nil {
+		return err
+	}
+	if dir != "" {
+		err = natsstore.SetUp(ctx, to.js, 1)
+	}
+	var proof ops.Proof
+	if err == nil {
+		proof, err = ops.Restore(ctx, f, ops.RestoreConfig{Log: to.log, JetStream: to.js, Domain: a.domain, DryRun: true})
+	}
+	if err := errors.Join(err, end()); err != nil {
+		return err
+	}
+	return a.printProof("dry run: would restore", proof, c.JSON)
 }

@@ -21,6 +21,7 @@ type importCmd struct {
 	Progress    bool          `default:"true" negatable:"" help:"Show a progress bar on a terminal."`
 	Events      bool          `help:"The file is an archive that export wrote: restore its events into an empty log."`
 	restoreFlags
+	danger
 	clientFlags
 }
 
@@ -30,6 +31,7 @@ func (importCmd) Help() string {
 Without an id one is made from the line, so an import that broke off is simply run again: what was taken before is not taken twice.
 Lines of one stream keep their order, others go side by side; {"wait":true} alone on a line waits for all above it.
 A line that is not taken is reported by its number on standard error, and the rest goes on.
+With --dry-run the lines are held against the commands' schemas, and nothing is sent.
 With --events the file is an archive of ` + "`export`" + `, checked against its proof before anything is written; no engine may be running.`
 }
 
@@ -53,14 +55,21 @@ func (c *importCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 	}
 	ctx, handler, cancel := allowed(ctx)
 	defer cancel()
-	nc, err := c.connect(a.domain.Name+" import", handler)
+	send, err := a.checked()
 	if err != nil {
 		return err
 	}
-	defer nc.Close()
+	if !c.DryRun {
+		nc, err := c.connect(a.domain.Name+" import", handler)
+		if err != nil {
+			return err
+		}
+		defer nc.Close()
+		send = ops.Call(nc, c.Timeout)
+	}
 	bar := a.bar(c.Progress, size, "import")
 	summary, err := ops.Import(ctx, in, ops.ImportConfig{
-		Send:        ops.Call(nc, c.Timeout),
+		Send:        send,
 		Concurrency: c.Concurrency,
 		Patience:    c.Patience,
 		Progress:    func(bytes int64, _ ops.Summary) { bar.set(bytes) },
@@ -70,7 +79,7 @@ func (c *importCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 		},
 	})
 	bar.clear()
-	if printErr := a.printSummary(summary, c.JSON); printErr != nil {
+	if printErr := a.printSummary(summary, c.DryRun, c.JSON); printErr != nil {
 		return printErr
 	}
 	switch {
@@ -109,9 +118,13 @@ func (a *app) printFault(f ops.Fault, asJSON bool) {
 	fmt.Fprintf(a.stderr, "line %d: %s %s: %s %s: %s\n", f.Line, f.Stream, f.Type, f.Reply.Outcome, code, message)
 }
 
-func (a *app) printSummary(s ops.Summary, asJSON bool) error {
+func (a *app) printSummary(s ops.Summary, dry, asJSON bool) error {
 	if asJSON {
 		return a.printJSON(s)
+	}
+	if dry {
+		_, err := fmt.Fprintf(a.stdout, "dry run: %d lines, %d good, %d invalid\n", s.Lines, s.Accepted, s.Invalid)
+		return err
 	}
 	_, err := fmt.Fprintf(a.stdout, "%d lines in %.1f s (%.0f/s): %d accepted, %d unchanged, %d rejected, %d invalid, %d unknown, %d failed\n",
 		s.Lines, s.Seconds, s.Rate(), s.Accepted, s.Unchanged, s.Rejected, s.Invalid, s.Unknown, s.Failed)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,7 +35,7 @@ type keysCreateCmd struct {
 	Role   string        `required:"" enum:"viewer,operator,admin" placeholder:"ROLE" help:"What it may do at most: ${enum}."`
 	Scopes []string      `name:"scope" placeholder:"SCOPE,…" help:"Narrow that down to operations, such as query.ask, or those on one target, such as command.send:order."`
 	For    time.Duration `placeholder:"TIME" help:"How long it is good, such as 720h. Default: until it is revoked."`
-	By     string        `placeholder:"NAME" help:"Who does this, for the record. Default: you, as this machine knows you."`
+	By     string        `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
 	JSON   bool          `name:"json" help:"Print JSON."`
 	clientFlags
 }
@@ -131,10 +132,10 @@ func (c *keysListCmd) Run(ctx context.Context, a *app) error {
 }
 
 type keysRevokeCmd struct {
-	ID     string `arg:"" help:"The key's id: what stands between the first two _ of it."`
-	Reason string `required:"" placeholder:"TEXT" help:"Why, for the record."`
-	By     string `placeholder:"NAME" help:"Who does this, for the record. Default: you, as this machine knows you."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	ID string `arg:"" help:"The key's id: what stands between the first two _ of it."`
+	recorded
+	JSON bool `name:"json" help:"Print JSON."`
+	danger
 	clientFlags
 }
 
@@ -148,12 +149,25 @@ opened with it end too. What is already connected by WebSocket or follows events
 
 // Run is called by kong.
 func (c *keysRevokeCmd) Run(ctx context.Context, a *app) error {
+	if err := c.needReason(c.danger, "revoking", "the record must say why the key was ended"); err != nil {
+		return err
+	}
 	to, keys, err := c.keys(a)
 	if err != nil {
 		return err
 	}
 	defer to.close()
-	k, already, err := keys.Revoke(ctx, c.ID, cmp.Or(c.By, whoami()), c.Reason)
+	all, err := keys.List(ctx)
+	if err != nil {
+		return err
+	}
+	if i := slices.IndexFunc(all, func(k ops.Key) bool { return k.ID == c.ID && k.RevokedAt.IsZero() }); i >= 0 {
+		k := all[i]
+		if err := c.allow(a, c.JSON, fmt.Sprintf("Key %s of %s, role %s, will be refused everywhere, for good.", k.ID, k.Name, k.Role), k.Name); err != nil {
+			return err
+		}
+	}
+	k, already, err := keys.Revoke(ctx, c.ID, c.by(), c.Reason)
 	if err != nil {
 		return err
 	}

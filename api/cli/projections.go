@@ -161,7 +161,23 @@ type rebuildCmd struct {
 	Name     string        `arg:"" help:"The projector's name."`
 	Progress bool          `default:"true" negatable:"" help:"Show a progress bar on a terminal."`
 	Timeout  time.Duration `default:"1h" help:"Give up after this time; the nodes go on."`
+	JSON     bool          `name:"json" help:"Print JSON."`
+	danger
 	clientFlags
+}
+
+// Help is kong's text below the usage.
+func (rebuildCmd) Help() string {
+	return `The model that serves goes on until the new one is complete, and then has its content: what was in it before is gone.
+
+  millstream projections rebuild orders --yes`
+}
+
+// rebuilt is what rebuild prints as JSON, for each node.
+type rebuilt struct {
+	Name     string      `json:"name"`
+	Node     string      `json:"node"`
+	Revision es.Revision `json:"revision"`
 }
 
 // Run is called by kong.
@@ -176,11 +192,22 @@ func (r *rebuildCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer nc.Close()
+	running, err := runtime.Projections(ctx, nc, r.Name)
+	if err != nil {
+		return err
+	}
+	what := fmt.Sprintf("The read model %s will have the content that the log gives now, on %d nodes, in place of what it has.", r.Name, len(running))
+	if err := r.allow(a, r.JSON, what, r.Name); err != nil {
+		return err
+	}
 	watch, nodes, done := a.watchNodes(r.Progress, "rebuild "+r.Name)
 	err = runtime.Rebuild(ctx, nc, runtime.ProjectionRequest{Name: r.Name, By: whoami()}, watch)
 	done()
 	if err != nil {
 		return err
+	}
+	if r.JSON {
+		return a.printJSON(each(*nodes, func(n nodeProgress) rebuilt { return rebuilt{r.Name, n.name, n.total} }))
 	}
 	for _, n := range *nodes {
 		if _, err := fmt.Fprintf(a.stdout, "%s rebuilt on node %s up to revision %d\n", r.Name, n.name, n.total); err != nil {
@@ -268,11 +295,10 @@ func (v *verifyCmd) Run(ctx context.Context, a *app) error {
 
 // change is what the verbs that change something share.
 type change struct {
-	Name   string `arg:"" help:"The projector's name."`
-	Node   string `placeholder:"ID" help:"Only on this node, as list names it; default: on every one that runs."`
-	By     string `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
-	Reason string `help:"Why, for the record."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	Name string `arg:"" help:"The projector's name."`
+	Node string `placeholder:"ID" help:"Only on this node, as list names it; default: on every one that runs."`
+	recorded
+	JSON bool `name:"json" help:"Print JSON."`
 	clientFlags
 }
 
@@ -282,11 +308,7 @@ func (c change) run(ctx context.Context, a *app, skip es.Revision, do func(conte
 		return err
 	}
 	defer nc.Close()
-	by := c.By
-	if by == "" {
-		by = whoami()
-	}
-	found, err := do(ctx, nc, runtime.ProjectionRequest{Name: c.Name, Node: c.Node, By: by, Reason: c.Reason, Skip: skip})
+	found, err := do(ctx, nc, runtime.ProjectionRequest{Name: c.Name, Node: c.Node, By: c.by(), Reason: c.Reason, Skip: skip})
 	if len(found) > 0 {
 		err = errors.Join(err, a.printProjections(found, c.JSON))
 	}
@@ -306,7 +328,7 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 type resumeCmd struct {
 	change
 	Skip es.Revision `placeholder:"REVISION" help:"Leave out the commit that the projector halted at; needs --reason. Who, when and why are kept in the read model."`
-	Yes  bool        `help:"Do not ask."`
+	danger
 }
 
 // Run is called by kong.
@@ -315,20 +337,22 @@ func (c *resumeCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if c.Skip > 0 {
-		if strings.TrimSpace(c.Reason) == "" {
-			return usageError{errors.New("--skip needs --reason: the read model will differ from the log, and must say why")}
-		}
-		what := fmt.Sprintf("The read model %s will not show revision %d, for good.", c.Name, c.Skip)
-		if err := a.confirm(c.Yes, what, c.Name); err != nil {
+		if err := c.needReason(c.danger, "--skip", "the read model will differ from the log, and must say why"); err != nil {
 			return err
 		}
+		what := fmt.Sprintf("The read model %s will not show revision %d, for good.", c.Name, c.Skip)
+		if err := c.allow(a, c.JSON, what, c.Name); err != nil {
+			return err
+		}
+	} else if c.DryRun {
+		return usageError{errors.New("--dry-run goes with --skip: to resume alone loses nothing")}
 	}
 	return c.run(ctx, a, c.Skip, runtime.ResumeProjection)
 }
 
 type rollbackCmd struct {
 	change
-	Yes bool `help:"Do not ask."`
+	danger
 }
 
 // Run is called by kong.
@@ -337,7 +361,7 @@ func (c *rollbackCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	what := fmt.Sprintf("Queries of %s will be answered by the other model, which stands still unless this program keeps it.", c.Name)
-	if err := a.confirm(c.Yes, what, c.Name); err != nil {
+	if err := c.allow(a, c.JSON, what, c.Name); err != nil {
 		return err
 	}
 	return c.run(ctx, a, 0, runtime.RollBackProjection)

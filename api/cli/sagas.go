@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -11,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 )
 
@@ -109,9 +109,6 @@ type sagasShowCmd struct {
 	clientFlags
 }
 
-// Help is kong's text below the usage.
-func (sagasShowCmd) Help() string { return "Example: millstream sagas show fulfilment o-1" }
-
 // Run is called by kong.
 func (c *sagasShowCmd) Run(ctx context.Context, a *app) error {
 	nc, processes, err := c.processes(a)
@@ -205,11 +202,10 @@ func actionWords(op runtime.AuditEntry) string {
 
 // processAct is what the verbs that act on one process share.
 type processAct struct {
-	Saga   string `arg:"" help:"The saga's name."`
-	Key    string `arg:"" help:"The process's key."`
-	By     string `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
-	Reason string `help:"Why, for the record."`
-	JSON   bool   `name:"json" help:"Print JSON."`
+	Saga string `arg:"" help:"The saga's name."`
+	Key  string `arg:"" help:"The process's key."`
+	recorded
+	JSON bool `name:"json" help:"Print JSON."`
 	clientFlags
 }
 
@@ -222,11 +218,7 @@ func (c processAct) run(ctx context.Context, a *app, kind string) error {
 		return err
 	}
 	defer nc.Close()
-	by := c.By
-	if by == "" {
-		by = whoami()
-	}
-	reply, err := runtime.ActOnProcess(ctx, nc, runtime.ProcessRequest{Kind: kind, Saga: c.Saga, Key: c.Key, By: by, Reason: c.Reason})
+	reply, err := runtime.ActOnProcess(ctx, nc, runtime.ProcessRequest{Kind: kind, Saga: c.Saga, Key: c.Key, By: c.by(), Reason: c.Reason})
 	if err != nil {
 		return err
 	}
@@ -238,6 +230,20 @@ func (c processAct) run(ctx context.Context, a *app, kind string) error {
 		what = fmt.Sprintf("went from step %d to %d", reply.From, reply.To)
 	}
 	_, err = fmt.Fprintf(a.stdout, "%s %s is %s: %s\n", c.Saga, c.Key, reply.State, what)
+	return err
+}
+
+// look refuses what is not there, or is done.
+func (c processAct) look(ctx context.Context, a *app) error {
+	nc, processes, err := c.processes(a)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	h, err := processes.Show(ctx, c.Saga, c.Key)
+	if err == nil && h.State == runtime.ProcessDone {
+		err = es.Rejected("saga_done", fmt.Sprintf("%s %s is done already", c.Saga, c.Key))
+	}
 	return err
 }
 
@@ -259,7 +265,7 @@ func (c *sagasRetryCmd) Run(ctx context.Context, a *app) error {
 type sagasCancelCmd struct {
 	processAct
 	Force bool `help:"End it where it stands, with nothing undone; also what does not know how to undo."`
-	Yes   bool `help:"Do not ask."`
+	danger
 }
 
 // Help is kong's text below the usage.
@@ -272,8 +278,8 @@ Example: millstream sagas cancel fulfilment o-1 --reason fraud`
 
 // Run is called by kong.
 func (c *sagasCancelCmd) Run(ctx context.Context, a *app) error {
-	if strings.TrimSpace(c.Reason) == "" {
-		return usageError{errors.New("cancelling needs --reason: the record must say why the process was given up")}
+	if err := c.needReason(c.danger, "cancelling", "the record must say why the process was given up"); err != nil {
+		return err
 	}
 	kind, what := runtime.CancelProcess, fmt.Sprintf("%s %s will be given up; it undoes what it can.", c.Saga, c.Key)
 	if c.Force {
@@ -282,7 +288,12 @@ func (c *sagasCancelCmd) Run(ctx context.Context, a *app) error {
 	if err := runtime.CheckSaga(a.domain, c.Saga); err != nil {
 		return err
 	}
-	if err := a.confirm(c.Yes, what, c.Key); err != nil {
+	if c.DryRun { // else the process that runs the saga says so, and what was tried is on record
+		if err := c.look(ctx, a); err != nil {
+			return err
+		}
+	}
+	if err := c.allow(a, c.JSON, what, c.Key); err != nil {
 		return err
 	}
 	return c.run(ctx, a, kind)

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -66,6 +65,7 @@ func (c *schemaListCmd) Run(a *app) error {
 type schemaShowCmd struct {
 	Type    string `arg:"" help:"An event or a command, like OrderCreated or CreateOrder."`
 	Version int    `placeholder:"N" help:"This version of an event; default: the newest."`
+	JSON    bool   `name:"json" help:"Print each on one line."`
 }
 
 // Run is called by kong.
@@ -79,11 +79,7 @@ func (c *schemaShowCmd) Run(a *app) error {
 		return codedError{exitNotFound, err}
 	}
 	for _, s := range found {
-		var text bytes.Buffer
-		if err := json.Indent(&text, s, "", "  "); err != nil {
-			return err
-		}
-		if _, err := fmt.Fprintln(a.stdout, text.String()); err != nil {
+		if err := a.printDocument(s, c.JSON); err != nil {
 			return err
 		}
 	}
@@ -227,7 +223,8 @@ func (c *schemaDiffCmd) Run(ctx context.Context, a *app) error {
 }
 
 type schemaAcceptCmd struct {
-	Yes  bool   `help:"Do it, although differences are breaking."`
+	danger
+	JSON bool   `name:"json" help:"Print JSON."`
 	Data string `type:"path" placeholder:"DIR" help:"Of the system that runs on this data directory, and is stopped now."`
 	clientFlags
 }
@@ -256,17 +253,25 @@ func (c *schemaAcceptCmd) accept(ctx context.Context, a *app, to account) error 
 		return err
 	}
 	differences := schema.Compare(stored, to.schemas.Document())
-	if err := a.printDifferences(differences, false); err != nil {
+	if err := a.printDifferences(differences, c.JSON); err != nil {
 		return err
-	}
-	if schema.Breaking(differences) != nil && !c.Yes {
-		return usageError{errors.New("differences marked with ! are breaking: read them, then say --yes")}
 	}
 	if revision > 0 && len(differences) == 0 {
 		return nil
 	}
+	switch what := fmt.Sprintf("The registry will say what this program says: %d differences.", len(differences)); {
+	case c.DryRun:
+		return nil // they are printed
+	case schema.Breaking(differences) != nil:
+		if err := a.confirm(c.Yes, what+" Those marked with ! are breaking.", "accept"); err != nil {
+			return err
+		}
+	}
 	if err := natsstore.AcceptSchemas(ctx, to.js, to.schemas.Document(), revision); err != nil {
 		return fmt.Errorf("the registry was not changed: %w", err)
+	}
+	if c.JSON {
+		return nil
 	}
 	_, err = fmt.Fprintf(a.stdout, "accepted %d differences\n", len(differences))
 	return err

@@ -13,6 +13,7 @@ import (
 
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/ops"
+	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/es/schema"
 )
 
@@ -27,6 +28,7 @@ type sendCmd struct {
 	AsUser          string        `placeholder:"NAME" help:"Who is acting; believed only by dev."`
 	Queue           bool          `help:"Leave it in the durable queue instead of waiting for its outcome."`
 	DryRun          bool          `help:"Only check the body against the command's schema, and print what would be sent."`
+	JSON            bool          `name:"json" help:"The answer is JSON in any case."`
 	Timeout         time.Duration `default:"15s" help:"How long to wait for an answer; the engine itself gives up after 10 s."`
 	clientFlags
 }
@@ -78,7 +80,7 @@ func (s *sendCmd) Run(ctx context.Context, a *app) error {
 		request.Meta.CommandID = "send-" + id.String() // printed also when no answer comes, to send it again
 	}
 	if s.DryRun {
-		return a.dryRun(request)
+		return a.printDry(request)
 	}
 	ctx, handler, cancel := allowed(ctx)
 	defer cancel()
@@ -124,17 +126,33 @@ func (a *app) body(text string) ([]byte, error) {
 	return []byte(text), nil
 }
 
-// dryRun checks what can be checked without the aggregate's state.
-func (a *app) dryRun(r es.Request) error {
+// decode checks what can be checked of a command without its aggregate's state.
+func decode(schemas *schema.Registry, r es.Request) (es.Command, error) {
+	command, err := schemas.Command(r.Meta.Stream.Category, r.Type)
+	if err != nil {
+		return nil, err
+	}
+	return command.Decode(r.Data)
+}
+
+// checked stands in for a door in a dry run: it accepts what a door would look at.
+func (a *app) checked() (func(context.Context, es.Request) es.Reply, error) {
+	schemas, err := schema.New(a.domain)
+	return func(_ context.Context, r es.Request) es.Reply {
+		if _, err := decode(schemas, r); err != nil {
+			return runtime.Refusal(r, err)
+		}
+		return es.Reply{CommandID: r.Meta.CommandID, Stream: r.Meta.Stream.String(), Outcome: es.Accepted}
+	}, err
+}
+
+// printDry prints what would be sent.
+func (a *app) printDry(r es.Request) error {
 	schemas, err := schema.New(a.domain)
 	if err != nil {
 		return err
 	}
-	command, err := schemas.Command(r.Meta.Stream.Category, r.Type)
-	if err != nil {
-		return err
-	}
-	decoded, err := command.Decode(r.Data)
+	decoded, err := decode(schemas, r)
 	if err != nil {
 		return err
 	}

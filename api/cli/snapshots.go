@@ -2,9 +2,7 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -38,9 +36,6 @@ type snapshotsListCmd struct {
 	JSON     bool   `name:"json" help:"Print JSON."`
 	clientFlags
 }
-
-// Help is kong's text below the usage.
-func (snapshotsListCmd) Help() string { return "Example: millstream snapshots list stock" }
 
 // snapshotList is what list prints as JSON.
 type snapshotList struct {
@@ -85,9 +80,6 @@ type snapshotsShowCmd struct {
 	clientFlags
 }
 
-// Help is kong's text below the usage.
-func (snapshotsShowCmd) Help() string { return "Example: millstream snapshots show stock/p-1" }
-
 // Run is called by kong.
 func (c *snapshotsShowCmd) Run(ctx context.Context, a *app) error {
 	stream, err := es.ParseStream(c.Stream)
@@ -116,11 +108,17 @@ func (c *snapshotsShowCmd) Run(ctx context.Context, a *app) error {
 	return w.Flush()
 }
 
+// droppedSnapshot is what drop prints as JSON.
+type droppedSnapshot struct {
+	Stream string `json:"stream"`
+	State  string `json:"state"`
+}
+
 type snapshotsDropCmd struct {
 	Stream string `arg:"" help:"Whose snapshot, as category/id."`
-	By     string `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
-	Reason string `help:"Why, for the record."`
-	Yes    bool   `help:"Do not ask."`
+	recorded
+	danger
+	JSON bool `name:"json" help:"Print JSON."`
 	clientFlags
 }
 
@@ -137,10 +135,7 @@ func (c *snapshotsDropCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if strings.TrimSpace(c.Reason) == "" {
-		return usageError{errors.New("dropping needs --reason, for the record")}
-	}
-	if err := a.confirm(c.Yes, fmt.Sprintf("The snapshot of %s will be gone; its next load reads the whole history.", stream), stream.ID); err != nil {
+	if err := c.needReason(c.danger, "dropping", "the record must say why it was not to be used"); err != nil {
 		return err
 	}
 	to, store, err := c.snapshots(a)
@@ -148,12 +143,17 @@ func (c *snapshotsDropCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	defer to.close()
-	by := c.By
-	if by == "" {
-		by = whoami()
-	}
-	if err := store.Drop(ctx, stream, by, c.Reason); err != nil {
+	if _, err := store.Show(ctx, stream); err != nil {
 		return err
+	}
+	if err := c.allow(a, c.JSON, fmt.Sprintf("The snapshot of %s will be gone; its next load reads the whole history.", stream), stream.ID); err != nil {
+		return err
+	}
+	if err := store.Drop(ctx, stream, c.by(), c.Reason); err != nil {
+		return err
+	}
+	if c.JSON {
+		return a.printJSON(droppedSnapshot{stream.String(), "dropped"})
 	}
 	_, err = fmt.Fprintf(a.stdout, "the snapshot of %s is dropped\n", stream)
 	return err

@@ -18,6 +18,7 @@ type RestoreConfig struct {
 	JetStream jetstream.JetStream
 	Domain    es.Domain
 	Begin     func(ctx context.Context, queue string, after es.Revision) error // makes a saga's or gateway's queue begin after a revision
+	DryRun    bool                                                             // only check the file and the log
 	Progress  func(done, total uint64)                                         // commits; nil: nobody looks
 }
 
@@ -37,6 +38,9 @@ func Restore(ctx context.Context, file io.ReadSeeker, c RestoreConfig) (Proof, e
 	if err := c.vacant(ctx); err != nil {
 		return Proof{}, err
 	}
+	if c.DryRun {
+		return proof, nil
+	}
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return Proof{}, err
 	}
@@ -52,6 +56,9 @@ func Restore(ctx context.Context, file io.ReadSeeker, c RestoreConfig) (Proof, e
 
 // vacant refuses a log that holds something, or that somebody is reading.
 func (c RestoreConfig) vacant(ctx context.Context) error {
+	if _, err := c.JetStream.Stream(ctx, natsstore.EventsStream); c.DryRun && errors.Is(err, jetstream.ErrStreamNotFound) {
+		return nil // nothing was ever set up there
+	}
 	last, err := c.Log.LastRevision(ctx)
 	if err != nil {
 		return err
