@@ -74,7 +74,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	}
 	func() {
 		defer catch(&exited)
-		kongcompletion.Register(parser)
+		kongcompletion.Register(parser, kongcompletion.WithPredictors(a.predictors(ctx)))
 	}()
 	if exited >= 0 {
 		return exited

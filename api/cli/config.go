@@ -60,7 +60,7 @@ type nodeFlags struct {
 	Origins    []string                 `name:"allow-origin" placeholder:"ORIGIN,…" help:"Origins of browser pages from elsewhere, as https://shop.example, that may use the HTTP door."`
 	Proxies    []netip.Prefix           `name:"trusted-proxy" placeholder:"CIDR,…" help:"Networks of proxies in front, such as 10.1.0.0/16: from these alone X-Forwarded-For and X-Forwarded-Proto are believed. Default: none."`
 	Wake       map[string]time.Duration `placeholder:"SAGA.TIMER=TIME" help:"Another time-out for a saga's timer, such as fulfilment.payment=2s; may be repeated."`
-	Park       []string                 `placeholder:"CONSUMER,…" help:"Consumers, such as commands, whose later messages for an aggregate wait behind one that was put aside, until that is retried, resent or dropped. The same on every process."`
+	Park       []string                 `predictor:"consumer" placeholder:"CONSUMER,…" help:"Consumers, such as commands, whose later messages for an aggregate wait behind one that was put aside, until that is retried, resent or dropped. The same on every process."`
 	JSON       bool                     `name:"json" help:"Print one line of JSON when ready, instead of text."`
 	DrainDelay time.Duration            `default:"0s" help:"How long /readyz says no before HTTP stops, for a load balancer to look elsewhere."`
 	Gateways   kong.Plugins             `embed:""`

@@ -28,8 +28,8 @@ type deadLettersCmd struct {
 
 // letterFilter narrows dead letters down.
 type letterFilter struct {
-	Consumer string `placeholder:"NAME" help:"Only of this consumer, such as commands, saga-fulfilment or gateway-payment."`
-	Category string `placeholder:"NAME" help:"Only for aggregates of this category, such as order."`
+	Consumer string `placeholder:"NAME" predictor:"consumer" help:"Only of this consumer, such as commands, saga-fulfilment or gateway-payment."`
+	Category string `placeholder:"NAME" predictor:"category" help:"Only for aggregates of this category, such as order."`
 	Error    string `placeholder:"TEXT" help:"Only those whose error has this text in it."`
 }
 
@@ -105,7 +105,7 @@ func firstLine(text string) string {
 }
 
 type lettersShowCmd struct {
-	ID   string `arg:"" help:"The dead letter's id."`
+	ID   string `arg:"" predictor:"letter" help:"The dead letter's id."`
 	JSON bool   `name:"json" help:"Print JSON."`
 	clientFlags
 }
@@ -208,7 +208,7 @@ func (c lettersAct) report(a *app) (report func(runtime.LetterResult), end func(
 
 // lettersMany is the choice of many letters.
 type lettersMany struct {
-	IDs []string `arg:"" optional:"" name:"id" help:"Dead letters; or choose by --consumer, --category and --error, or --all."`
+	IDs []string `arg:"" optional:"" name:"id" predictor:"letter" help:"Dead letters; or choose by --consumer, --category and --error, or --all."`
 	letterFilter
 	All bool `help:"All there are."`
 	lettersAct
@@ -302,10 +302,10 @@ func (c *lettersDropCmd) Run(ctx context.Context, a *app) error {
 }
 
 type lettersResendCmd struct {
-	ID      string `arg:"" help:"The dead letter's id."`
+	ID      string `arg:"" predictor:"letter" help:"The dead letter's id."`
 	Data    string `arg:"" optional:"" help:"The corrected JSON body; - reads standard input. Default: the body as it was."`
-	Stream  string `placeholder:"CATEGORY/ID" help:"Another aggregate than it was sent to."`
-	Command string `placeholder:"NAME" help:"Another command than it was."`
+	Stream  string `placeholder:"CATEGORY/ID" predictor:"stream" help:"Another aggregate than it was sent to."`
+	Command string `placeholder:"NAME" predictor:"command" help:"Another command than it was."`
 	lettersAct
 }
 

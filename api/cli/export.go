@@ -17,7 +17,7 @@ import (
 
 type exportCmd struct {
 	File     string `arg:"" help:"Where to write it, like log.jsonl.zst; it must not exist yet."`
-	Category string `placeholder:"NAME" help:"Only the aggregates of this category, like order."`
+	Category string `placeholder:"NAME" predictor:"category" help:"Only the aggregates of this category, like order."`
 	UpTo     uint64 `placeholder:"REVISION" help:"Only what was stored up to this revision."`
 	JSON     bool   `name:"json" help:"Print the proof as JSON."`
 	Progress bool   `default:"true" negatable:"" help:"Show a progress bar on a terminal."`

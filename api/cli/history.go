@@ -12,7 +12,7 @@ import (
 )
 
 type historyCmd struct {
-	Stream string `arg:"" help:"Whose history, as category/id, like order/o-1."`
+	Stream string `arg:"" predictor:"stream" help:"Whose history, as category/id, like order/o-1."`
 	JSON   bool   `name:"json" help:"Print JSON, one event a line, with the events' data."`
 	Data   bool   `help:"Print the events' data too."`
 	clientFlags

@@ -33,7 +33,7 @@ func (c clientFlags) keys(a *app) (account, *ops.Keys, error) {
 type keysCreateCmd struct {
 	Name   string        `arg:"" help:"Who it stands for: the user of its events and operator actions."`
 	Role   string        `required:"" enum:"viewer,operator,admin" placeholder:"ROLE" help:"What it may do at most: ${enum}."`
-	Scopes []string      `name:"scope" placeholder:"SCOPE,…" help:"Narrow that down to operations, such as query.ask, or those on one target, such as command.send:order."`
+	Scopes []string      `name:"scope" placeholder:"SCOPE,…" predictor:"scope" help:"Narrow that down to operations, such as query.ask, or those on one target, such as command.send:order."`
 	For    time.Duration `placeholder:"TIME" help:"How long it is good, such as 720h. Default: until it is revoked."`
 	By     string        `placeholder:"WHO" help:"Who does this, for the record; default: you, on this machine."`
 	JSON   bool          `name:"json" help:"Print JSON."`
@@ -132,7 +132,7 @@ func (c *keysListCmd) Run(ctx context.Context, a *app) error {
 }
 
 type keysRevokeCmd struct {
-	ID string `arg:"" help:"The key's id: what stands between the first two _ of it."`
+	ID string `arg:"" predictor:"key" help:"The key's id: what stands between the first two _ of it."`
 	recorded
 	JSON bool `name:"json" help:"Print JSON."`
 	danger

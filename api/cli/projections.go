@@ -104,7 +104,7 @@ func behind(i runtime.ProjectionInfo) string {
 }
 
 type projectionsShowCmd struct {
-	Name string `arg:"" help:"The projector's name."`
+	Name string `arg:"" predictor:"projection" help:"The projector's name."`
 	JSON bool   `name:"json" help:"Print JSON."`
 	clientFlags
 }
@@ -158,7 +158,7 @@ func (c *projectionsShowCmd) Run(ctx context.Context, a *app) error {
 }
 
 type rebuildCmd struct {
-	Name     string        `arg:"" help:"The projector's name."`
+	Name     string        `arg:"" predictor:"projection" help:"The projector's name."`
 	Progress bool          `default:"true" negatable:"" help:"Show a progress bar on a terminal."`
 	Timeout  time.Duration `default:"1h" help:"Give up after this time; the nodes go on."`
 	JSON     bool          `name:"json" help:"Print JSON."`
@@ -243,7 +243,7 @@ func (a *app) watchNodes(wanted bool, what string) (watch func(string, es.Revisi
 }
 
 type verifyCmd struct {
-	Name     string        `arg:"" help:"The projector's name."`
+	Name     string        `arg:"" predictor:"projection" help:"The projector's name."`
 	Progress bool          `default:"true" negatable:"" help:"Show a progress bar on a terminal."`
 	Timeout  time.Duration `default:"1h" help:"Give up after this time; the nodes go on."`
 	JSON     bool          `name:"json" help:"Print JSON."`
@@ -295,7 +295,7 @@ func (v *verifyCmd) Run(ctx context.Context, a *app) error {
 
 // change is what the verbs that change something share.
 type change struct {
-	Name string `arg:"" help:"The projector's name."`
+	Name string `arg:"" predictor:"projection" help:"The projector's name."`
 	Node string `placeholder:"ID" help:"Only on this node, as list names it; default: on every one that runs."`
 	recorded
 	JSON bool `name:"json" help:"Print JSON."`

@@ -20,7 +20,7 @@ import (
 
 type queryCmd struct {
 	Question   string        `arg:"" name:"sql" help:"A SELECT on the read model's tables."`
-	Projection string        ` required:"" placeholder:"NAME" help:"Whose read model is asked."`
+	Projection string        `predictor:"projection" required:"" placeholder:"NAME" help:"Whose read model is asked."`
 	AsOf       string        `placeholder:"REVISION|TIME" help:"As it was then: the projector is replayed up to there into a scratch file on this machine."`
 	Rows       int           `default:"1000" help:"Print at most so many rows; 0 is as many as there are, or as a node gives."`
 	JSON       bool          `name:"json" help:"Print JSON instead of a table."`

@@ -36,7 +36,7 @@ func (c clientFlags) processes(a *app) (*nats.Conn, *runtime.Processes, error) {
 }
 
 type sagasListCmd struct {
-	Saga   string `arg:"" optional:"" help:"Only of this saga."`
+	Saga   string `arg:"" optional:"" predictor:"saga" help:"Only of this saga."`
 	State  string `enum:",open,done,stuck" default:"" placeholder:"STATE" help:"Only those that are open (the stuck ones included), done or stuck."`
 	Key    string `placeholder:"TEXT" help:"Only those whose key has this text in it."`
 	Limit  int    `default:"100" help:"At most so many."`
@@ -102,8 +102,8 @@ func (c *sagasListCmd) Run(ctx context.Context, a *app) error {
 }
 
 type sagasShowCmd struct {
-	Saga string `arg:"" help:"The saga's name."`
-	Key  string `arg:"" help:"The process's key, such as an order's id."`
+	Saga string `arg:"" predictor:"saga" help:"The saga's name."`
+	Key  string `arg:"" predictor:"process" help:"The process's key, such as an order's id."`
 	Data bool   `help:"Print states and commands' bodies too."`
 	JSON bool   `name:"json" help:"Print JSON."`
 	clientFlags
@@ -202,8 +202,8 @@ func actionWords(op runtime.AuditEntry) string {
 
 // processAct is what the verbs that act on one process share.
 type processAct struct {
-	Saga string `arg:"" help:"The saga's name."`
-	Key  string `arg:"" help:"The process's key."`
+	Saga string `arg:"" predictor:"saga" help:"The saga's name."`
+	Key  string `arg:"" predictor:"process" help:"The process's key."`
 	recorded
 	JSON bool `name:"json" help:"Print JSON."`
 	clientFlags

@@ -63,7 +63,7 @@ func (c *schemaListCmd) Run(a *app) error {
 }
 
 type schemaShowCmd struct {
-	Type    string `arg:"" help:"An event or a command, like OrderCreated or CreateOrder."`
+	Type    string `arg:"" predictor:"type" help:"An event or a command, like OrderCreated or CreateOrder."`
 	Version int    `placeholder:"N" help:"This version of an event; default: the newest."`
 	JSON    bool   `name:"json" help:"Print each on one line."`
 }

@@ -18,8 +18,8 @@ import (
 )
 
 type sendCmd struct {
-	Stream  string `arg:"" help:"Whom to send it to, as category/id, like order/o-1."`
-	Command string `arg:"" help:"The command's name, like ShipOrder."`
+	Stream  string `arg:"" predictor:"stream" help:"Whom to send it to, as category/id, like order/o-1."`
+	Command string `arg:"" predictor:"command" help:"The command's name, like ShipOrder."`
 	Data    string `arg:"" optional:"" default:"{}" help:"Its JSON body; @FILE reads a file, - standard input."`
 
 	ID              string        `name:"id" help:"The command's id: sent again with the same one, it takes effect once."`

@@ -30,7 +30,7 @@ func (c clientFlags) snapshots(a *app) (account, *runtime.SnapshotStore, error) 
 }
 
 type snapshotsListCmd struct {
-	Category string `arg:"" optional:"" help:"Only of aggregates of this category."`
+	Category string `arg:"" optional:"" predictor:"category" help:"Only of aggregates of this category."`
 	Limit    int    `default:"100" help:"At most so many."`
 	Cursor   string `placeholder:"CURSOR" help:"Go on after the page that named this."`
 	JSON     bool   `name:"json" help:"Print JSON."`
@@ -75,7 +75,7 @@ func (c *snapshotsListCmd) Run(ctx context.Context, a *app) error {
 }
 
 type snapshotsShowCmd struct {
-	Stream string `arg:"" help:"Whose snapshot, as category/id."`
+	Stream string `arg:"" predictor:"snapshot" help:"Whose snapshot, as category/id."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 	clientFlags
 }
@@ -115,7 +115,7 @@ type droppedSnapshot struct {
 }
 
 type snapshotsDropCmd struct {
-	Stream string `arg:"" help:"Whose snapshot, as category/id."`
+	Stream string `arg:"" predictor:"snapshot" help:"Whose snapshot, as category/id."`
 	recorded
 	danger
 	JSON bool `name:"json" help:"Print JSON."`

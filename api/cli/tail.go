@@ -12,9 +12,9 @@ import (
 )
 
 type tailCmd struct {
-	Stream      string   `placeholder:"CATEGORY/ID" help:"Only events of this aggregate, like order/o-1."`
-	Category    string   `placeholder:"NAME" help:"Only events of this category, like order."`
-	Type        []string `placeholder:"TYPE,…" help:"Only events of these types, like OrderPaid; may be repeated."`
+	Stream      string   `placeholder:"CATEGORY/ID" predictor:"stream" help:"Only events of this aggregate, like order/o-1."`
+	Category    string   `placeholder:"NAME" predictor:"category" help:"Only events of this category, like order."`
+	Type        []string `placeholder:"TYPE,…" predictor:"event" help:"Only events of these types, like OrderPaid; may be repeated."`
 	Correlation string   `placeholder:"ID" help:"Only events of this story."`
 	After       *uint64  `xor:"from" placeholder:"REVISION" help:"Begin after this revision; 0 is the beginning of the log."`
 	Last        *int     `xor:"from" placeholder:"N" help:"Begin with the last N events; 10 unless said otherwise."`

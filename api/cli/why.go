@@ -11,7 +11,7 @@ import (
 )
 
 type whyCmd struct {
-	Stream string `arg:"" help:"Which aggregate, as category/id, like order/o-1."`
+	Stream string `arg:"" predictor:"stream" help:"Which aggregate, as category/id, like order/o-1."`
 	JSON   bool   `name:"json" help:"Print JSON: state, processes with their whole timelines, and every command with why it would be refused."`
 	clientFlags
 }
