@@ -122,7 +122,7 @@ func (a *app) settings() *settings {
 func (a *app) parser(ctx context.Context, into *Config, settings *settings) (*kong.Kong, error) {
 	into.Dev.Gateways = gatewayFlags(a.domain.Gateways)
 	into.Serve.Gateways = into.Dev.Gateways
-	return kong.New(into,
+	parser, err := kong.New(into,
 		kong.Name(a.domain.Name),
 		kong.Description(description),
 		kong.Writers(a.stdout, a.stderr),
@@ -133,6 +133,10 @@ func (a *app) parser(ctx context.Context, into *Config, settings *settings) (*ko
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(a, into),
 	)
+	if err == nil {
+		addExamples(parser.Model)
+	}
+	return parser, err
 }
 
 // didYouMean adds the verb that a mistyped one is close to. kong does so for flags, and for verbs only where none is
