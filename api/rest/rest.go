@@ -13,7 +13,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -93,6 +92,7 @@ type Door struct {
 	guards   map[string]guard // by the mux's pattern
 	origins  origins
 	limits   *limiter     // nil: none
+	document []byte       // OpenAPI
 	zipped   http.Handler // the mux, its answers compressed
 	inFlight inFlight
 }
@@ -122,7 +122,7 @@ func OpenAPI(domain es.Domain, version string, mounts []Mount) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d.document()
+	return d.document, nil
 }
 
 // describe builds what is generated from the lists.
@@ -133,7 +133,7 @@ func describe(domain es.Domain, schemas *schema.Registry, opts Options) (*Door, 
 	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	d := &Door{opts: opts, domain: domain, schemas: schemas, mux: http.NewServeMux(), guards: map[string]guard{}}
 	d.api = humago.New(d.mux, apiConfig(d.domain.Name, opts.Version))
-	return d, d.named(d.addComponents, d.addCommands, d.addOutcomes, d.addReads, d.addMountDocs, d.addOperations)
+	return d, d.named(d.addComponents, d.addCommands, d.addOutcomes, d.addReads, d.addMountDocs, d.addOperations, d.addDocument)
 }
 
 // named runs what may fail at start and says whose routes they are.
@@ -179,14 +179,6 @@ func (d *Door) route(method, path, summary string, g guard, h http.Handler) {
 	d.routes = append(d.routes, route{access.Route{Method: method, Path: path, Operation: g.operation}, summary})
 }
 
-func (d *Door) document() ([]byte, error) {
-	document, err := json.Marshal(d.api.OpenAPI())
-	if err != nil {
-		return nil, fmt.Errorf("OpenAPI document: %w", err)
-	}
-	return document, nil
-}
-
 // addOperations adds what operators and newcomers ask for.
 func (d *Door) addOperations() error {
 	serve := func(path, summary string, op access.Operation, doc Doc, h http.HandlerFunc) error {
@@ -202,18 +194,10 @@ func (d *Door) addOperations() error {
 		}
 		d.route(http.MethodGet, path, summary, guard{operation: access.Public}, page)
 	}
-	// The document is complete once all is described; health is not counted, and refused for nothing but too large a head.
-	document := sync.OnceValue(func() http.HandlerFunc {
-		text, err := d.document()
-		if err != nil {
-			panic(err) // the command line's tests make it too
-		}
-		return Static("application/openapi+json", text)
-	})
-	health := []int{http.StatusRequestHeaderFieldsTooLarge}
+	health := []int{http.StatusRequestHeaderFieldsTooLarge} // and refused for nothing else
 	return errors.Join(
 		serve("/openapi.json", "This door as OpenAPI 3.1", access.Public, Doc{Answer: Media("application/openapi+json")},
-			func(w http.ResponseWriter, r *http.Request) { document()(w, r) }),
+			func(w http.ResponseWriter, r *http.Request) { Static("application/openapi+json", d.document)(w, r) }),
 		serve("/livez", "200 while the process lives", access.Public, Doc{Answer: Media("text/plain"), Errors: health},
 			Static("text/plain; charset=utf-8", []byte("alive\n"))),
 		serve("/readyz", "200 when every part is well, and which is not", access.Public,
@@ -224,6 +208,12 @@ func (d *Door) addOperations() error {
 				promhttp.HandlerFor(d.engine.Metrics(), promhttp.HandlerOpts{}).ServeHTTP(w, r)
 			}),
 	)
+}
+
+// addDocument writes the document, when all is described.
+func (d *Door) addDocument() (err error) {
+	d.document, err = json.Marshal(d.api.OpenAPI())
+	return err
 }
 
 // addMounts adds the other doors.
