@@ -115,10 +115,7 @@ export async function letters({ root, query, signal, title, remember }) {
 
   async function read(cursor) {
     const mine = ++turn;
-    const answer = await get(
-      url('/ops/deadletters', {}, { ...asked, cursor, limit: pageSize }),
-      { signal },
-    );
+    const answer = await get(url('/ops/deadletters', {}, { ...asked, cursor, limit: pageSize }), { signal });
     if (mine !== turn) return;
     items = cursor === '' ? answer.items : [...items, ...answer.items];
     for (const id of chosen) if (!items.some((l) => l.id === id)) chosen.delete(id); // somebody else has settled it

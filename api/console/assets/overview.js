@@ -114,7 +114,8 @@ const tiles = [
 const sum = (all) => Object.values(all).reduce((a, b) => a + b, 0);
 const took = (seconds) => (seconds > 0 ? span(seconds) : '–'); // in a minute without commands nothing was
 // part is one figure, with the colour of its line.
-const part = (name, value, tone = '') => h('span', null, tone && [dot(tone), ' '], `${name} `, h('strong', null, value));
+const part = (name, value, tone = '') =>
+  h('span', null, tone && [dot(tone), ' '], `${name} `, h('strong', null, value));
 
 export async function overview({ root, signal, title, told }) {
   title('Overview');

@@ -98,10 +98,7 @@ export async function sagas({ root, query, signal, title, remember }) {
 
   async function read(cursor) {
     const mine = ++turn;
-    const answer = await get(
-      url('/ops/sagas', {}, { ...asked, cursor, limit: pageSize }),
-      { signal },
-    );
+    const answer = await get(url('/ops/sagas', {}, { ...asked, cursor, limit: pageSize }), { signal });
     if (mine !== turn) return;
     items = cursor === '' ? answer.items : [...items, ...answer.items];
     more.set(answer.next);
