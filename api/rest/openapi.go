@@ -74,7 +74,7 @@ func (d *Door) addComponents() error {
 	if _, err := d.componentOf("Reply", reflect.TypeFor[es.Reply]()); err != nil {
 		return err
 	}
-	if _, err := d.componentOf("Queued", reflect.TypeFor[queued]()); err != nil {
+	if _, err := d.componentOf("Queued", reflect.TypeFor[runtime.Queued]()); err != nil {
 		return err
 	}
 	refused, err := d.componentOf("CommandProblem", reflect.TypeFor[commandProblem]())

@@ -54,13 +54,6 @@ func (p preferences) await(w http.ResponseWriter, most time.Duration) time.Durat
 	return wait
 }
 
-// queued is the body of a 202.
-type queued struct {
-	CommandID string `json:"commandId"`
-	Stream    string `json:"stream"`
-	Status    string `json:"status" jsonschema:"enum=pending"`
-}
-
 // enqueue puts a command into the queue instead of waiting for it, or waits as long as the caller likes.
 func (d *Door) enqueue(w http.ResponseWriter, r *http.Request, c *schema.Command, request es.Request, prefers preferences) {
 	// What is wrong with the command itself is said now, not to whoever looks for its outcome later.
@@ -95,7 +88,7 @@ func outcomePath(s es.Stream, commandID string) string {
 func writePending(w http.ResponseWriter, s es.Stream, commandID string) {
 	w.Header().Set("Retry-After", "1")
 	w.Header().Set("Cache-Control", "no-store")
-	WriteJSON(w, http.StatusAccepted, queued{commandID, s.String(), "pending"})
+	WriteJSON(w, http.StatusAccepted, runtime.NewQueued(s, commandID))
 }
 
 // addOutcomes adds GET /commands/{category}/{id}/{commandId}, where a queued command's reply is found.

@@ -100,8 +100,12 @@ func (c *caller) call(m *nats.Msg) {
 		c.service.count(c.help, time.Since(began), c.helpOut(m, tokens))
 		return
 	}
-	reply := c.execute(m.Subject, m.Header, m.Data)
-	c.respond(m, reply)
+	reply, queued := c.execute(m.Subject, m.Header, m.Data)
+	if queued != nil {
+		c.respond(m, queued, nil)
+	} else {
+		c.respond(m, reply, reply.Error)
+	}
 	if len(tokens) != 4 {
 		return
 	}
@@ -114,7 +118,9 @@ func (c *caller) call(m *nats.Msg) {
 	}
 }
 
-func (c *caller) execute(subject string, header nats.Header, data []byte) es.Reply {
+// execute returns a command's reply or, where its sender would rather not wait, that it is in the queue. What is wrong with
+// the command itself is said in either case.
+func (c *caller) execute(subject string, header nats.Header, data []byte) (es.Reply, *Queued) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
 	request, err := c.engine.requestOf(subject, header, data)
@@ -122,20 +128,34 @@ func (c *caller) execute(subject string, header nats.Header, data []byte) es.Rep
 		err = c.engine.authorize(&request)
 	}
 	if err != nil {
-		return invalidReply(request, err)
+		return invalidReply(request, err), nil
 	}
-	return c.engine.Execute(ctx, request)
+	if !strings.EqualFold(strings.TrimSpace(header.Get(HeaderPrefer)), "respond-async") {
+		return c.engine.Execute(ctx, request), nil
+	}
+	command, err := c.engine.schemas.Command(request.Meta.Stream.Category, request.Type)
+	if err == nil {
+		_, _, err = command.DecodeHashed(request.Data)
+	}
+	if err == nil {
+		request.Meta.CommandID, err = c.engine.Enqueue(ctx, request)
+	}
+	if err != nil {
+		return invalidReply(request, err), nil
+	}
+	queued := NewQueued(request.Meta.Stream, request.Meta.CommandID)
+	return es.Reply{}, &queued
 }
 
-func (c *caller) respond(m *nats.Msg, reply es.Reply) {
+func (c *caller) respond(m *nats.Msg, body any, problem *es.Problem) {
 	answer := nats.Msg{}
 	var err error
-	if answer.Data, err = json.Marshal(reply); err != nil {
+	if answer.Data, err = json.Marshal(body); err != nil {
 		c.engine.metrics.failure(err)
 		return
 	}
-	if reply.Error != nil {
-		answer.Header = nats.Header{micro.ErrorHeader: {reply.Error.Message}, micro.ErrorCodeHeader: {strconv.Itoa(reply.Error.Status)}}
+	if problem != nil {
+		answer.Header = nats.Header{micro.ErrorHeader: {problem.Message}, micro.ErrorCodeHeader: {strconv.Itoa(problem.Status)}}
 	}
 	if err := m.RespondMsg(&answer); err != nil {
 		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", m.Subject, err))
@@ -159,7 +179,8 @@ func (c *caller) helpOut(m *nats.Msg, tokens []string) (refused string) {
 	if len(tokens) == 3 {
 		a, err := c.engine.schemas.Aggregate(tokens[1])
 		if err != nil {
-			c.respond(m, invalidReply(es.Request{}, err))
+			reply := invalidReply(es.Request{}, err)
+			c.respond(m, reply, reply.Error)
 			return err.Error()
 		}
 		categories = []es.Aggregate{a}
@@ -174,7 +195,7 @@ func (c *caller) helpOut(m *nats.Msg, tokens []string) (refused string) {
 	}
 	b.WriteString("\n# Headers: Nats-Msg-Id (the command's id; the same id takes effect once), Correlation-Id, Causation-Id, User-Id,\n" +
 		"# Millstream-Expected-Version (refuse if the stream is at another version), traceparent.\n" +
-		"# To queue instead of waiting for the answer: nats pub -J commands.<category>.<id>.<Command> '{…}'\n")
+		"# To queue instead of waiting for the answer: Prefer:respond-async, or nats pub -J commands.<category>.<id>.<Command> '{…}'\n")
 	if err := m.Respond([]byte(b.String())); err != nil {
 		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", m.Subject, err))
 	}

@@ -14,6 +14,16 @@ import (
 	"github.com/millstream-es/millstream/es/natsstore"
 )
 
+// Queued is the answer to a command that was queued and has no reply yet.
+type Queued struct {
+	CommandID string `json:"commandId"`
+	Stream    string `json:"stream"`
+	Status    string `json:"status" jsonschema:"enum=pending"`
+}
+
+// NewQueued is the answer for a command of a stream.
+func NewQueued(s es.Stream, commandID string) Queued { return Queued{commandID, s.String(), "pending"} }
+
 // Enqueue stores a command in COMMANDS, to be worked off in the order of its stream; its reply will stand on
 // `outcomes.<category>.<id>.<commandId>` for a day. The returned id is the command's.
 func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {

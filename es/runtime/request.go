@@ -19,6 +19,8 @@ const (
 	HeaderUser        = "User-Id"
 	HeaderExpected    = "Millstream-Expected-Version"
 	HeaderTraceparent = "traceparent"
+	// HeaderPrefer with respond-async lets a call be queued instead of answered.
+	HeaderPrefer = "Prefer"
 )
 
 // Users that stand for nobody in particular.
