@@ -3,8 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"text/tabwriter"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -12,10 +10,10 @@ import (
 )
 
 type auditCmd struct {
-	What   string `placeholder:"KIND" help:"Only what was done to sagas, projections, deadletters or snapshots."`
-	On     string `placeholder:"NAME" help:"Only what was done to this: a projector's name, saga/key, category/id or a dead letter's id."`
-	By     string `placeholder:"WHO" help:"Only what was done by this user."`
-	Limit  int    `default:"100" help:"At most so many."`
+	What string `placeholder:"KIND" help:"Only what was done to sagas, projections, deadletters or snapshots."`
+	On   string `placeholder:"NAME" help:"Only what was done to this: a projector's name, saga/key, category/id or a dead letter's id."`
+	By   string `placeholder:"WHO" help:"Only what was done by this user."`
+	limited
 	Cursor uint64 `placeholder:"CURSOR" help:"Go on after the page that named this."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 	clientFlags
@@ -36,8 +34,8 @@ type auditList struct {
 
 // Run is called by kong.
 func (c *auditCmd) Run(ctx context.Context, a *app) error {
-	if c.Limit < 1 {
-		return usageError{fmt.Errorf("--limit must be above zero, not %d", c.Limit)}
+	if err := c.limited.check(); err != nil {
+		return err
 	}
 	nc, err := c.dial(a, "audit")
 	if err != nil {
@@ -52,19 +50,12 @@ func (c *auditCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return a.printJSON(auditList{append([]runtime.AuditEntry{}, found...), next})
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "TIME\tBY\tDID\tTO\tSTATE\tREASON\tERROR")
-	for _, e := range found {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s %s\t%s\t%s\t%s\n", e.Time.Local().Format(time.RFC3339), e.By, e.Kind, e.What, e.On, e.State, firstLine(e.Reason), firstLine(e.Error))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+	more := ""
 	if next > 0 {
-		fmt.Fprintf(a.stderr, "there are more: --cursor %d goes on\n", next)
+		more = fmt.Sprintf("there are more: --cursor %d goes on", next)
 	}
-	return nil
+	return a.printList(list{json: auditList{append([]runtime.AuditEntry{}, found...), next}, head: "TIME,BY,DID,TO,STATE,REASON,ERROR",
+		rows: each(found, func(e runtime.AuditEntry) []any {
+			return []any{e.Time, e.By, e.Kind, e.What + " " + e.On, e.State, firstLine(e.Reason), firstLine(e.Error)}
+		}), more: more}, c.JSON)
 }

@@ -52,8 +52,8 @@ func (c clientFlags) letters(a *app) (*nats.Conn, *ops.DeadLetters, error) {
 
 type lettersListCmd struct {
 	letterFilter
-	Limit int  `default:"100" help:"At most so many."`
-	JSON  bool `name:"json" help:"Print JSON."`
+	limited
+	JSON bool `name:"json" help:"Print JSON."`
 	clientFlags
 }
 
@@ -65,8 +65,8 @@ type lettersList struct {
 
 // Run is called by kong.
 func (c *lettersListCmd) Run(ctx context.Context, a *app) error {
-	if c.Limit < 1 {
-		return usageError{fmt.Errorf("--limit must be above zero, not %d", c.Limit)}
+	if err := c.limited.check(); err != nil {
+		return err
 	}
 	nc, letters, err := c.letters(a)
 	if err != nil {
@@ -77,25 +77,18 @@ func (c *lettersListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return a.printJSON(lettersList{append([]ops.Letter{}, found...), total})
-	}
-	if err := a.printLetters(found); err != nil {
-		return err
-	}
-	if len(found) < total {
-		fmt.Fprintf(a.stderr, "%d of %d: --limit shows more\n", len(found), total)
-	}
-	return nil
+	return a.printLetters(found, total, c.JSON)
 }
 
-func (a *app) printLetters(letters []ops.Letter) error {
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tCONSUMER\tSUBJECT\tSTATE\tATTEMPTS\tFAILED AT\tERROR")
-	for _, l := range letters {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%d\t%s\t%s\n", l.ID, l.Consumer, l.Subject, l.State, l.Attempts, l.FailedAt.Format(time.RFC3339), firstLine(l.Error))
+func (a *app) printLetters(letters []ops.Letter, total int, asJSON bool) error {
+	more := ""
+	if len(letters) < total {
+		more = fmt.Sprintf("%d of %d: --limit shows more", len(letters), total)
 	}
-	return w.Flush()
+	return a.printList(list{json: lettersList{append([]ops.Letter{}, letters...), total}, head: "ID,CONSUMER,SUBJECT,STATE,ATTEMPTS,FAILED AT,ERROR",
+		rows: each(letters, func(l ops.Letter) []any {
+			return []any{l.ID, l.Consumer, l.Subject, l.State, l.Attempts, l.FailedAt, firstLine(l.Error)}
+		}), more: more}, asJSON)
 }
 
 // firstLine is enough of an error for a table: a panic's goes on with its stack.
@@ -247,11 +240,8 @@ func (c lettersMany) run(ctx context.Context, a *app, dry bool, do func(*ops.Dea
 	if err != nil {
 		return err
 	}
-	if dry && c.JSON {
-		return a.printJSON(lettersList{append([]ops.Letter{}, chosen...), len(chosen)})
-	}
 	if dry {
-		return a.printLetters(chosen)
+		return a.printLetters(chosen, len(chosen), c.JSON)
 	}
 	return do(letters, chosen)
 }

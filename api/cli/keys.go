@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/millstream-es/millstream/api/access"
@@ -116,19 +115,13 @@ func (c *keysListCmd) Run(ctx context.Context, a *app) error {
 		k.Hash = ""
 		listed = append(listed, listedKey{k, k.State(time.Now())})
 	}
-	if c.JSON {
-		return a.printJSON(listed)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "ID\tNAME\tROLE\tSCOPES\tSTATE\tCREATED\tBY\tEXPIRES")
-	for _, k := range listed {
-		scopes, expires := strings.Join(k.Scopes, ","), "never"
+	return a.printList(list{json: listed, head: "ID,NAME,ROLE,SCOPES,STATE,CREATED,BY,EXPIRES", rows: each(listed, func(k listedKey) []any {
+		var expires any = "never"
 		if !k.ExpiresAt.IsZero() {
-			expires = k.ExpiresAt.Format(time.RFC3339)
+			expires = k.ExpiresAt
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", k.ID, k.Name, k.Role, cmp.Or(scopes, "all"), k.State, k.CreatedAt.Format(time.RFC3339), k.CreatedBy, expires)
-	}
-	return w.Flush()
+		return []any{k.ID, k.Name, k.Role, cmp.Or(strings.Join(k.Scopes, ","), "all"), k.State, k.CreatedAt, k.CreatedBy, expires}
+	})}, c.JSON)
 }
 
 type keysRevokeCmd struct {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -69,12 +70,7 @@ func (c *projectionsListCmd) Run(ctx context.Context, a *app) error {
 }
 
 func (a *app) printProjections(found []runtime.ProjectionInfo, asJSON bool) error {
-	if asJSON {
-		return a.printJSON(found)
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "PROJECTOR\tNODE\tSTATE\tREVISION\tBEHIND\tSERVING\tNOTE")
-	for _, i := range found {
+	return a.printList(list{json: found, head: "PROJECTOR,NODE,STATE,REVISION,BEHIND,SERVING,NOTE", rows: each(found, func(i runtime.ProjectionInfo) []any {
 		note := ""
 		switch {
 		case i.State == runtime.Halted:
@@ -86,13 +82,8 @@ func (a *app) printProjections(found []runtime.ProjectionInfo, asJSON bool) erro
 		case i.Serving != i.Key:
 			note = fmt.Sprintf("building %s, %d of %d", i.Key, i.Built, i.Last)
 		}
-		serving := i.Serving
-		if serving == "" {
-			serving = "-"
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\t%s\t%s\n", i.Name, i.Node, i.State, i.Revision, behind(i), serving, strings.TrimSpace(note))
-	}
-	return w.Flush()
+		return []any{i.Name, i.Node, i.State, i.Revision, behind(i), cmp.Or(i.Serving, "-"), strings.TrimSpace(note)}
+	})}, asJSON)
 }
 
 // behind is the lag in commits and in time.

@@ -36,10 +36,10 @@ func (c clientFlags) processes(a *app) (*nats.Conn, *runtime.Processes, error) {
 }
 
 type sagasListCmd struct {
-	Saga   string `arg:"" optional:"" predictor:"saga" help:"Only of this saga."`
-	State  string `enum:",open,done,stuck" default:"" placeholder:"STATE" help:"Only those that are open (the stuck ones included), done or stuck."`
-	Key    string `placeholder:"TEXT" help:"Only those whose key has this text in it."`
-	Limit  int    `default:"100" help:"At most so many."`
+	Saga  string `arg:"" optional:"" predictor:"saga" help:"Only of this saga."`
+	State string `enum:",open,done,stuck" default:"" placeholder:"STATE" help:"Only those that are open (the stuck ones included), done or stuck."`
+	Key   string `placeholder:"TEXT" help:"Only those whose key has this text in it."`
+	limited
 	Cursor string `placeholder:"CURSOR" help:"Go on after the page that named this."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 	clientFlags
@@ -62,8 +62,8 @@ type processList struct {
 
 // Run is called by kong.
 func (c *sagasListCmd) Run(ctx context.Context, a *app) error {
-	if c.Limit < 1 {
-		return usageError{fmt.Errorf("--limit must be above zero, not %d", c.Limit)}
+	if err := c.limited.check(); err != nil {
+		return err
 	}
 	nc, processes, err := c.processes(a)
 	if err != nil {
@@ -75,30 +75,19 @@ func (c *sagasListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return a.printJSON(processList{found, total, next})
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "SAGA\tKEY\tSTATE\tSINCE\tWAITS FOR\tNEXT TIMER\tNOTE")
-	for _, p := range found {
-		var waits []string
-		for _, wait := range p.Waiting {
-			waits = append(waits, wait.For)
-		}
-		timer := ""
-		if len(p.Timers) > 0 {
-			timer = p.Timers[0].Name + " at " + p.Timers[0].At.Local().Format(time.RFC3339)
-		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", p.Saga, p.Key, p.State, p.Since.Local().Format(time.RFC3339),
-			strings.Join(waits, ", "), timer, firstLine(strings.Join(p.Stuck, "; ")))
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+	more := ""
 	if next != "" {
-		fmt.Fprintf(a.stderr, "%d of %d: --limit shows more, --cursor %s goes on\n", len(found), total, next)
+		more = fmt.Sprintf("%d of %d: --limit shows more, --cursor %s goes on", len(found), total, next)
 	}
-	return nil
+	return a.printList(list{json: processList{found, total, next}, head: "SAGA,KEY,STATE,SINCE,WAITS FOR,NEXT TIMER,NOTE",
+		rows: each(found, func(p runtime.Process) []any {
+			timer := ""
+			if len(p.Timers) > 0 {
+				timer = p.Timers[0].Name + " at " + p.Timers[0].At.Local().Format(time.RFC3339)
+			}
+			waits := each(p.Waiting, func(w runtime.WaitingFor) string { return w.For })
+			return []any{p.Saga, p.Key, p.State, p.Since, strings.Join(waits, ", "), timer, firstLine(strings.Join(p.Stuck, "; "))}
+		}), more: more}, c.JSON)
 }
 
 type sagasShowCmd struct {

@@ -31,9 +31,9 @@ func (c clientFlags) snapshots(a *app) (account, *runtime.SnapshotStore, error) 
 
 type snapshotsListCmd struct {
 	Category string `arg:"" optional:"" predictor:"category" help:"Only of aggregates of this category."`
-	Limit    int    `default:"100" help:"At most so many."`
-	Cursor   string `placeholder:"CURSOR" help:"Go on after the page that named this."`
-	JSON     bool   `name:"json" help:"Print JSON."`
+	limited
+	Cursor string `placeholder:"CURSOR" help:"Go on after the page that named this."`
+	JSON   bool   `name:"json" help:"Print JSON."`
 	clientFlags
 }
 
@@ -45,8 +45,8 @@ type snapshotList struct {
 
 // Run is called by kong.
 func (c *snapshotsListCmd) Run(ctx context.Context, a *app) error {
-	if c.Limit < 1 {
-		return usageError{fmt.Errorf("--limit must be above zero, not %d", c.Limit)}
+	if err := c.limited.check(); err != nil {
+		return err
 	}
 	to, store, err := c.snapshots(a)
 	if err != nil {
@@ -57,21 +57,14 @@ func (c *snapshotsListCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return a.printJSON(snapshotList{found, next})
-	}
-	w := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(w, "STREAM\tVERSION\tREVISION\tBYTES\tCOMMAND IDS\tSTORED AT\tNOTE")
-	for _, s := range found {
-		fmt.Fprintf(w, "%s\t%d\t%d\t%d\t%d\t%s\t%s\n", s.Stream, s.Version, s.Revision, s.Bytes, s.Commands, s.StoredAt.Local().Format(time.RFC3339), s.Fault)
-	}
-	if err := w.Flush(); err != nil {
-		return err
-	}
+	more := ""
 	if next != "" {
-		fmt.Fprintf(a.stderr, "there are more: --cursor %s goes on\n", next)
+		more = fmt.Sprintf("there are more: --cursor %s goes on", next)
 	}
-	return nil
+	return a.printList(list{json: snapshotList{found, next}, head: "STREAM,VERSION,REVISION,BYTES,COMMAND IDS,STORED AT,NOTE",
+		rows: each(found, func(s runtime.SnapshotInfo) []any {
+			return []any{s.Stream, s.Version, s.Revision, s.Bytes, s.Commands, s.StoredAt, s.Fault}
+		}), more: more}, c.JSON)
 }
 
 type snapshotsShowCmd struct {
