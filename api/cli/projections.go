@@ -267,7 +267,7 @@ func (v *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		text := "equals the fold of the log"
 		if found.Diff != "" {
-			text = "DIFFERS: serving against rebuilt: " + found.Diff
+			text = "DIFFERS, serving against rebuilt:\n  " + strings.ReplaceAll(found.Diff, "\n", "\n  ")
 		}
 		if _, err := fmt.Fprintf(a.stdout, "%s on node %s at revision %d %s\n", v.Name, found.Node, found.Revision, text); err != nil {
 			return err

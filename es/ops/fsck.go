@@ -129,7 +129,7 @@ func Fsck(ctx context.Context, c FsckConfig) (FsckReport, error) {
 		}
 		part.Looked = looked
 		for where, what := range differ {
-			part.fault(where, "differs from the fold of the log (this against rebuilt): %s; `projections rebuild %s` mends it", what, p.Name)
+			part.fault(where, "differs from the fold of the log, which `projections rebuild %s` mends; this against rebuilt: %s", p.Name, strings.ReplaceAll(what, "\n", "; "))
 		}
 		r.Parts = append(r.Parts, part)
 	}

@@ -157,7 +157,7 @@ func TestResetEmptiesTheModel(t *testing.T) {
 	wantWhole(t, m, 2)
 }
 
-func TestEqualNamesTheFirstDifference(t *testing.T) {
+func TestEqualNamesWhatDiffers(t *testing.T) {
 	t.Parallel()
 	same := open(t, t.TempDir(), sums())
 	apply(t, same, batch(1, 9))
@@ -170,7 +170,7 @@ func TestEqualNamesTheFirstDifference(t *testing.T) {
 	}{
 		"nothing":    {sums(), batch(1, 9), ""},
 		"checkpoint": {sums(), batch(1, 8), "millstream_checkpoint"},
-		"a row":      {sums(), batchOf(append(batch(1, 8).Events, number(9, 8))...), "table parts, row"},
+		"a row":      {sums(), batchOf(append(batch(1, 8).Events, number(9, 8))...), "table parts, "},
 		"schema":     {schema, batch(1, 9), "schema"},
 	} {
 		t.Run(name, func(t *testing.T) {

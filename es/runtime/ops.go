@@ -278,7 +278,7 @@ func Rebuild(ctx context.Context, nc *nats.Conn, r ProjectionRequest, progress f
 type Verdict struct {
 	Node     string      `json:"node"`
 	Revision es.Revision `json:"revision"`       // compared at
-	Diff     string      `json:"diff,omitempty"` // the first difference: serving against rebuilt; "": none
+	Diff     string      `json:"diff,omitempty"` // readmodel.Equal: serving against rebuilt; "": none
 }
 
 // Verify asks every running node to build a read model anew and compare it with its own, row by row.

@@ -273,14 +273,14 @@ const actionTable = (actions) =>
 
 const result = (a) => (a.error ? h('span', { class: 'bad-text' }, a.error) : a.state || 'done');
 
-// verdict is what the last verification found: the first row that is not the same.
+// verdict is what the last verification found: the rows that are not the same.
 function verdict(v) {
   if (!v.diff)
     return notice('ok', `Verified at revision ${count(v.revision)}: no difference to a model built from the log.`);
   return notice(
     'bad',
     h('strong', null, `Differs from a model built from the log up to revision ${count(v.revision)}. `),
-    'The first difference, what serves against what was rebuilt:',
+    'What serves, against what was rebuilt:',
     h('pre', { class: 'wrap' }, v.diff),
   );
 }
