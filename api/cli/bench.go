@@ -45,6 +45,7 @@ func (c *benchCmd) Run(ctx context.Context, a *app, log *slog.Logger) (err error
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
+	spendMemory(log)
 	bar := a.bar(c.Progress, -1, "bench")
 	report, err := ops.Bench(ctx, ops.BenchConfig{
 		Conf: a.natsConf, Dir: dir, Work: c.Work, Mode: c.Mode, Workers: c.Workers, Aggregates: c.Aggregates, Events: c.Events,

@@ -38,6 +38,7 @@ func (d *devCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 	if d.Demo && a.demo == nil {
 		return usageError{fmt.Errorf("%s has no demo", a.domain.Name)}
 	}
+	spendMemory(log)
 	server, err := a.embed(d.NATS, d.Data, d.Durability, false, log)
 	if err != nil {
 		return err

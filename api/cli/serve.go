@@ -35,6 +35,7 @@ Whoever comes in by HTTP says who they are, by an API key or a JWT. The first ke
 
 // Run is called by kong.
 func (s *serveCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
+	spendMemory(log)
 	known, err := s.callers(ctx, log)
 	if err != nil {
 		return err
