@@ -14,7 +14,8 @@ import (
 
 type heldMsg struct {
 	msg  *nats.Msg
-	left int // lanes that have not finished with it
+	left int      // lanes that have not finished with it
+	gone []string // lanes that let it go while others had it in work: they take it in when it comes again
 }
 
 type laneWork struct {
@@ -203,7 +204,7 @@ func (r *laneRun) own(m *nats.Msg) (bool, error) {
 	r.mu.Lock()
 	for key, waiting := range r.lanes {
 		for _, w := range waiting {
-			r.release(w.sequence)
+			r.release(key, w.sequence)
 		}
 		r.lanes[key] = nil
 	}
@@ -231,9 +232,10 @@ func (r *laneRun) rewind() error {
 	return nil
 }
 
-// release lets a held message go without acknowledging it. r.mu is held.
-func (r *laneRun) release(sequence uint64) {
+// release lets a lane's message go without acknowledging it. r.mu is held.
+func (r *laneRun) release(key string, sequence uint64) {
 	if h := r.held[sequence]; h != nil {
+		h.gone = append(h.gone, key)
 		if h.left--; h.left == 0 {
 			delete(r.held, sequence)
 		}
@@ -249,8 +251,10 @@ func (r *laneRun) deal(m *nats.Msg) error {
 	r.mu.Lock()
 	if h := r.held[sequence]; h != nil {
 		h.msg = m // delivered again while in work: the newest delivery is the one to acknowledge
-		r.mu.Unlock()
-		return nil
+		if len(h.gone) == 0 {
+			r.mu.Unlock()
+			return nil
+		}
 	}
 	r.mu.Unlock()
 	keys, payload := r.cfg.Keys(m, sequence)
@@ -260,7 +264,12 @@ func (r *laneRun) deal(m *nats.Msg) error {
 	work := &laneWork{sequence: sequence, header: m.Header, subject: m.Subject, data: m.Data, time: meta.Timestamp, payload: payload}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.held[sequence] = &heldMsg{msg: m, left: len(keys)}
+	if h := r.held[sequence]; h != nil {
+		keys, h.gone = h.gone, nil
+		h.left += len(keys)
+	} else {
+		r.held[sequence] = &heldMsg{msg: m, left: len(keys)}
+	}
 	for _, key := range keys {
 		waiting, working := r.lanes[key]
 		r.lanes[key] = append(waiting, work)
@@ -292,16 +301,16 @@ func (r *laneRun) work(key string) {
 		}
 		handled := r.handle(key, w)
 		<-r.slot
-		r.settle(w, handled)
+		r.settle(key, w, handled)
 	}
 }
 
 // settle acknowledges a message once every lane is through with it.
-func (r *laneRun) settle(w *laneWork, handled bool) {
+func (r *laneRun) settle(key string, w *laneWork, handled bool) {
 	r.mu.Lock()
 	h := r.held[w.sequence]
 	if !handled {
-		r.release(w.sequence)
+		r.release(key, w.sequence)
 		r.mu.Unlock()
 		return
 	}
@@ -312,8 +321,10 @@ func (r *laneRun) settle(w *laneWork, handled bool) {
 	}
 	r.mu.Unlock()
 	if last {
-		if err := h.msg.Ack(); err != nil {
-			r.fault(fmt.Errorf("acknowledge %d: %w", w.sequence, err)) // it comes again, and handlers are idempotent
+		if len(h.gone) == 0 { // else it comes again, as after an error, and handlers are idempotent
+			if err := h.msg.Ack(); err != nil {
+				r.fault(fmt.Errorf("acknowledge %d: %w", w.sequence, err))
+			}
 		}
 		select {
 		case r.freed <- struct{}{}:
