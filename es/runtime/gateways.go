@@ -52,6 +52,10 @@ func (e *Engine) deliver(m *message.Message, g es.Gateway, r es.Recorded) (err e
 	if done, err := e.answered(ctx, g, r); done || err != nil {
 		return err
 	}
+	// What leaves the house cannot be taken back, so the event that asks for it must survive the power.
+	if err := e.durability.reach(ctx, r.Revision); err != nil {
+		return fmt.Errorf("gateway %s: event %s: %w", g.Name, r.ID, err)
+	}
 	ctx, span := e.tracing.reaction(ctx, "gateway "+g.Name, r.Stream.String(), r)
 	defer func() { span.end(err) }()
 	// An event's id is unique within its stream.

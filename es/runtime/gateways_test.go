@@ -48,3 +48,33 @@ func TestWhatTheLogHoldsAnAnswerToIsNotDeliveredAgain(t *testing.T) {
 		t.Errorf("another event of the stream counts as answered: %t, %v", done, err)
 	}
 }
+
+// What has left the house cannot be taken back: the event that asked for it must not be lost with the power then.
+func TestAGatewayDeliversOnlyWhatIsSynced(t *testing.T) {
+	t.Parallel()
+	s := syncedServer(t)
+	type seen struct{ event, synced uint64 }
+	delivered := make(chan seen, 1)
+	var engine atomic.Pointer[Engine]
+	gateway := es.Gateway{
+		Name: "mint", Interest: es.Interest{Handles: []es.Event{coinsPut{}}, Ignores: []es.Event{coinsTaken{}}},
+		Deliver: func(_ context.Context, r es.Recorded, _ string) ([]es.Effect, error) {
+			delivered <- seen{uint64(r.Revision), engine.Load().durability.synced.Load()}
+			return nil, nil
+		},
+	}
+	e := s.start(t, func(c *Config) {
+		c.Syncer = s.Syncer()
+		c.Domain.Gateways = []es.Gateway{gateway}
+		c.Roles = []Role{RoleGateways}
+	})
+	engine.Store(e)
+	meta := es.Meta{Stream: pots.Stream("a"), CommandID: "c-1"}
+	// As by a process that dies before it syncs what it has appended.
+	if _, err := e.log.Append(t.Context(), es.Commit{Stream: meta.Stream, Events: []es.Recorded{{Event: coinsPut{1}, Meta: meta, ID: "c-1/1", Version: 1}}}); err != nil {
+		t.Fatal(err)
+	}
+	if d := <-delivered; d.synced < d.event {
+		t.Errorf("the event at revision %d was delivered when only %d was synced", d.event, d.synced)
+	}
+}
