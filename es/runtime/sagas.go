@@ -237,8 +237,11 @@ func (s *sagaRunner) due(ctx context.Context, key, name, id string) (err error) 
 		return err
 	}
 	t, armed := p.Timers[name]
-	if !armed || t.ID != id {
+	if !armed {
 		return nil
+	}
+	if t.ID != id { // a worker that was held up may have set it late, in the place of the armed one
+		return s.timers.Set(ctx, s.saga.Name(), key, name, t.ID, t.At)
 	}
 	ctx, span := s.engine.tracing.woken(ctx, s.saga.Name(), p)
 	defer func() { span.end(err) }()

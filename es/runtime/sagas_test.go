@@ -111,6 +111,33 @@ func TestATimerThatIsNotTheArmedOneIsIgnored(t *testing.T) {
 	}
 }
 
+// A worker that was held up sets an old timer late, in the place of the one that a transition after it has armed. When
+// the old one goes off, the armed one is set again.
+func TestATimerThatAnOldOneReplacedStillGoesOff(t *testing.T) {
+	t.Parallel()
+	s := newTestServer(t)
+	e := s.start(t, func(c *Config) { c.Delays = map[string]time.Duration{"mover.move": 3 * time.Second} })
+	take(t, e, "slow", "b", 3)
+	armed := func() bool {
+		m, err := natsstore.Newest(t.Context(), s.js, natsstore.TimersStream, "timers.mover.slow.move")
+		return err == nil && m != nil
+	}
+	eventually(t, "the armed timer", armed)
+	next := s.transitions(t, "slow")[0]
+	next.Number, next.Effects = 2, nil // the process has heard something else since
+	body, err := json.Marshal(next)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.js.Publish(t.Context(), "sagas.mover.slow", body); err != nil {
+		t.Fatal(err)
+	}
+	if err := natsstore.NewTimers(s.js).Set(t.Context(), "mover", "slow", "move", "ms-an-older-one", time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the coins in b", func() bool { return potCoins(t, e, "b") == 3 })
+}
+
 // TestWhatASagaOwesIsDoneAtTakeOver stores a transition as a process would that died right after it, with no trigger
 // left to remind anybody.
 func TestWhatASagaOwesIsDoneAtTakeOver(t *testing.T) {
