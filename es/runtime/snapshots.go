@@ -287,6 +287,11 @@ func survivesJSON(t reflect.Type, at string) error {
 	if p.Implements(jsonMarshaler) && p.Implements(jsonUnmarshaler) || p.Implements(textMarshaler) && p.Implements(textUnmarshaler) {
 		return nil
 	}
+	for _, half := range []reflect.Type{jsonMarshaler, jsonUnmarshaler, textMarshaler, textUnmarshaler} {
+		if p.Implements(half) {
+			return fmt.Errorf("%s is a %s, which makes its own JSON in one direction only: give it the method for the other", at, t)
+		}
+	}
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
 		return survivesJSON(t.Elem(), at)

@@ -276,6 +276,19 @@ func TestAStateVersionMakesOlderSnapshotsOthers(t *testing.T) {
 	}
 }
 
+// written has JSON of its own making, which nobody reads back into it.
+type written struct{ Shown, Kept int }
+
+func (w written) MarshalJSON() ([]byte, error) { return json.Marshal(map[string]int{"Shown": w.Shown}) }
+
+// read takes JSON in its own way, which is not how it is written.
+type read struct{ Twice int }
+
+func (r *read) UnmarshalJSON(data []byte) error {
+	r.Twice *= 2
+	return json.Unmarshal(data, &struct{}{})
+}
+
 func TestOnlyStatesThatSurviveJSONAreSnapshotted(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -294,6 +307,9 @@ func TestOnlyStatesThatSurviveJSONAreSnapshotted(t *testing.T) {
 		}{}, "Left"},
 		{struct{ Deep []struct{ hidden int } }{}, "Deep.hidden"},
 		{struct{ Any any }{}, "Any"},
+		{struct{ Half written }{}, "Half"},
+		{struct{ By map[string]written }{}, "By"},
+		{struct{ Half read }{}, "Half"},
 	} {
 		typ := reflect.TypeOf(test.state)
 		err := survivesJSON(typ, typ.Name())
