@@ -179,8 +179,9 @@ func (x *executor) persist(ctx context.Context, attempt func() (done bool, err e
 				continue
 			}
 		}
-		if uncertain && errors.Is(err, es.ErrTransient) && !errors.Is(err, errUnexpected) {
-			return es.ErrUnknownOutcome
+		kind := outcome(err)
+		if answered := kind == es.RejectedReply || kind == es.Invalid || errors.Is(err, errUnexpected); uncertain && !answered {
+			return fmt.Errorf("%w, and could not be learned: %s", es.ErrUnknownOutcome, err.Error())
 		}
 		return err
 	}

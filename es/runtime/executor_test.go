@@ -23,6 +23,7 @@ type faultyLog struct {
 	mu     sync.Mutex
 	append func(c es.Commit, next func() (es.Revision, error)) (es.Revision, error)
 	loads  int
+	broken error // what loads say from now on
 }
 
 func (f *faultyLog) Append(ctx context.Context, c es.Commit) (es.Revision, error) {
@@ -36,7 +37,11 @@ func (f *faultyLog) Append(ctx context.Context, c es.Commit) (es.Revision, error
 func (f *faultyLog) Load(ctx context.Context, s es.Stream, r es.Range) (es.History, error) {
 	f.mu.Lock()
 	f.loads++
+	broken := f.broken
 	f.mu.Unlock()
+	if broken != nil {
+		return es.History{}, broken
+	}
 	return f.Log.Load(ctx, s, r)
 }
 
@@ -110,6 +115,32 @@ func TestTheLast256CommandsAreRemembered(t *testing.T) {
 	}
 	if n := coinsIn(t, log, "a"); n != rememberedCommands+1 {
 		t.Errorf("%d coins, want %d", n, rememberedCommands+1)
+	}
+}
+
+// Whatever keeps the engine from learning whether an append without an answer was stored, it must not say that it was not.
+func TestAnAppendInDoubtIsNotSaidToHaveFailed(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]error{"unreadable": es.ErrCorrupt, "out of reach": es.Transient(errors.New("no leader"))} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			log := memoryLog(t)
+			log.append = func(_ es.Commit, next func() (es.Revision, error)) (es.Revision, error) {
+				if _, err := next(); err != nil {
+					return 0, err
+				}
+				log.mu.Lock()
+				defer log.mu.Unlock()
+				log.broken = broken
+				return 0, es.ErrUnknownOutcome
+			}
+			reply := newTestExecutor(t, log).execute(t.Context(), request("a", putCoins{5}, "c-1"))
+			wantOutcome(t, reply, es.UnknownOutcome)
+			log.broken = nil
+			if n := coinsIn(t, log, "a"); n != 5 {
+				t.Errorf("%d coins, want the 5 that were stored", n)
+			}
+		})
 	}
 }
 
