@@ -73,7 +73,8 @@ const maxLine = 2 << 20
 
 // Import reads lines of JSON and sends each as a command. A line that is not taken is reported and the rest goes on.
 // Errors: r cannot be read, or ctx ended; what was sent until then is in the summary, and importing the same
-// file again is safe, since a repeated command id takes effect once.
+// file again is safe for streams that have taken no more than 256 commits since its first line for them: a repeated
+// command id takes effect once within so many.
 func Import(ctx context.Context, r io.Reader, c ImportConfig) (Summary, error) {
 	if c.Concurrency <= 0 {
 		c.Concurrency = 64
