@@ -100,7 +100,7 @@ func (c *caller) call(m *nats.Msg) {
 		c.service.count(c.help, time.Since(began), c.helpOut(m, tokens))
 		return
 	}
-	reply, queued := c.execute(m.Subject, m.Header, m.Data)
+	reply, queued := c.execute(m)
 	if queued != nil {
 		c.respond(m, queued, nil)
 	} else {
@@ -120,17 +120,20 @@ func (c *caller) call(m *nats.Msg) {
 
 // execute returns a command's reply or, where its sender would rather not wait, that it is in the queue. What is wrong with
 // the command itself is said in either case.
-func (c *caller) execute(subject string, header nats.Header, data []byte) (es.Reply, *Queued) {
+func (c *caller) execute(m *nats.Msg) (es.Reply, *Queued) {
 	ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 	defer cancel()
-	request, err := c.engine.requestOf(subject, header, data)
+	request, err := requestOf(m.Subject, m.Header, m.Data)
+	if err == nil {
+		request.Meta.User, err = c.engine.senderOf(m)
+	}
 	if err == nil {
 		err = c.engine.authorize(&request)
 	}
 	if err != nil {
 		return invalidReply(request, err), nil
 	}
-	if !strings.EqualFold(strings.TrimSpace(header.Get(HeaderPrefer)), "respond-async") {
+	if !strings.EqualFold(strings.TrimSpace(m.Header.Get(HeaderPrefer)), "respond-async") {
 		return c.engine.Execute(ctx, request), nil
 	}
 	command, err := c.engine.schemas.Command(request.Meta.Stream.Category, request.Type)
@@ -148,6 +151,9 @@ func (c *caller) execute(subject string, header nats.Header, data []byte) (es.Re
 }
 
 func (c *caller) respond(m *nats.Msg, body any, problem *es.Problem) {
+	if m.Reply == "" {
+		return // nobody waits
+	}
 	answer := nats.Msg{}
 	var err error
 	if answer.Data, err = json.Marshal(body); err != nil {
@@ -196,7 +202,7 @@ func (c *caller) helpOut(m *nats.Msg, tokens []string) (refused string) {
 	b.WriteString("\n# Headers: Nats-Msg-Id (the command's id; the same id takes effect once), Correlation-Id, Causation-Id, User-Id,\n" +
 		"# Millstream-Expected-Version (refuse if the stream is at another version), traceparent.\n" +
 		"# To queue instead of waiting for the answer: Prefer:respond-async, or nats pub -J commands.<category>.<id>.<Command> '{…}'\n")
-	if err := m.Respond([]byte(b.String())); err != nil {
+	if err := m.Respond([]byte(b.String())); err != nil && m.Reply != "" {
 		c.engine.metrics.failure(fmt.Errorf("answer %s: %w", m.Subject, err))
 	}
 	return ""
@@ -209,29 +215,20 @@ func exampleCall(a es.Aggregate, cmd *schema.Command) string {
 
 // close stops hearing calls, then waits for those in work.
 func (c *caller) close(ctx context.Context) error {
-	err := errors.Join(c.calls.Drain(), c.service.close())
-	done := make(chan struct{})
-	go func() {
+	return errors.Join(c.calls.Drain(), c.service.close(), answered(ctx, func() {
 		<-c.drained
 		close(c.closing)
 		c.work.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("calls are still in work: %w", ctx.Err())
-	}
+	}))
 }
 
-func closeService(ctx context.Context, unknown *nats.Subscription, service micro.Service, work *sync.WaitGroup) error {
-	err := errors.Join(unknown.Drain(), service.Stop())
+// answered waits for what is in work; ctx bounds it.
+func answered(ctx context.Context, wait func()) error {
 	done := make(chan struct{})
-	go func() { work.Wait(); close(done) }()
+	go func() { wait(); close(done) }()
 	select {
 	case <-done:
-		return err
+		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("calls are still in work: %w", ctx.Err())
 	}

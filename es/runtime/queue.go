@@ -86,7 +86,7 @@ func (e *Engine) startQueueIntake() {
 func (e *Engine) handleQueued(m *message.Message) error {
 	ctx := m.Context()
 	d := DeliveryFrom(ctx)
-	request, err := e.requestOf(d.Subject, d.Header, m.Payload)
+	request, err := requestOf(d.Subject, d.Header, m.Payload)
 	if err != nil {
 		return err
 	}

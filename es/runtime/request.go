@@ -1,7 +1,6 @@
 package runtime
 
 import (
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
@@ -29,12 +28,9 @@ const (
 	queuedUser = "queued" // whoever queued a command: the server takes its word on who sent a message away when it stores it
 )
 
-// headerRequestInfo is set by the server, and only by it, on what crosses from the clients' account.
-const headerRequestInfo = "Nats-Request-Info"
-
 // requestOf reads a command from a NATS message; command and stream come from its subject,
 // "<door>.<category>.<id>.<Command>".
-func (e *Engine) requestOf(subject string, header nats.Header, data []byte) (es.Request, error) {
+func requestOf(subject string, header nats.Header, data []byte) (es.Request, error) {
 	var r es.Request
 	tokens := strings.Split(subject, ".")
 	if len(tokens) != 4 {
@@ -46,7 +42,7 @@ func (e *Engine) requestOf(subject string, header nats.Header, data []byte) (es.
 	r.Meta.Correlation = header.Get(HeaderCorrelation)
 	r.Meta.Causation = header.Get(HeaderCausation)
 	r.Meta.Traceparent = header.Get(HeaderTraceparent)
-	r.Meta.User = e.userOf(header)
+	r.Meta.User = header.Get(HeaderUser) // believed in development only
 	if v := header.Get(HeaderExpected); v != "" {
 		n, err := strconv.ParseUint(v, 10, 64)
 		if err != nil {
@@ -55,27 +51,6 @@ func (e *Engine) requestOf(subject string, header nats.Header, data []byte) (es.
 		r.Expected = &n
 	}
 	return r, nil
-}
-
-// userOf says who sends: in development whoever they say, elsewhere the NATS user that the server vouches for.
-func (e *Engine) userOf(header nats.Header) string {
-	if e.cfg.Dev {
-		return header.Get(HeaderUser)
-	}
-	var info struct {
-		Account string `json:"acc"`
-		User    string `json:"user"`
-	}
-	if v := header.Get(headerRequestInfo); v != "" && json.Unmarshal([]byte(v), &info) == nil {
-		switch info.User {
-		case "":
-			return info.Account
-		case EngineUser, queuedUser:
-			return info.Account + "/" + info.User // not ours, whatever it calls itself
-		}
-		return info.User
-	}
-	return EngineUser // of the engine's own account: no border was crossed
 }
 
 // admit checks what a door hands in and takes the command's id from madeUp when it is absent.
