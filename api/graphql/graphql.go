@@ -70,10 +70,11 @@ func New(e Engine, opts Options) *Door {
 	d.open, d.leave = context.WithCancel(context.Background())
 	d.exec = executor.New(NewExecutableSchema(Config{Resolvers: resolver{d}}))
 	d.exec.SetParserTokenLimit(maxTokens)
-	d.exec.SetQueryCache(newDocuments())
+	cache := newDocuments()
+	d.exec.SetQueryCache(cache)
 	d.exec.SetErrorPresenter(d.present)
 	d.exec.SetRecoverFunc(d.recover)
-	d.exec.Use(limits{})
+	d.exec.Use(limits{cache})
 	d.exec.AroundOperations(d.bound)
 	return d
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/vektah/gqlparser/v2/ast"
 	"github.com/vektah/gqlparser/v2/gqlerror"
+	"github.com/vektah/gqlparser/v2/parser"
 
 	"github.com/millstream-es/millstream/api/access"
 )
@@ -18,6 +19,7 @@ const (
 	maxComplexity = 300  // see cost
 	maxAliases    = 30   // each as often as its fragment is spread
 	maxTokens     = 4000 // of the document, before it is parsed
+	maxFields     = 500  // of the document, before it is validated: which compares each with each
 )
 
 // stateCost is what a thing folded from the log costs: a read of its whole history.
@@ -27,13 +29,46 @@ const stateCost = 20
 const pageUnit = 10
 
 // limits refuses operations that ask for too much, before anything of them is executed.
-type limits struct{}
+type limits struct{ valid documents }
 
 // ExtensionName names it to the executor.
 func (limits) ExtensionName() string { return "Limits" }
 
 // Validate has nothing to check.
 func (limits) Validate(graphql.ExecutableSchema) error { return nil }
+
+// MutateOperationParameters refuses what is too much to validate.
+func (l limits) MutateOperationParameters(ctx context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if _, valid := l.valid.Get(ctx, params.Query); valid {
+		return nil
+	}
+	fields := 0
+	if doc, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: params.Query}, maxTokens); err == nil { // else the executor says so
+		for _, o := range doc.Operations {
+			fields += count(o.SelectionSet)
+		}
+		for _, f := range doc.Fragments {
+			fields += count(f.SelectionSet)
+		}
+	}
+	if fields > maxFields {
+		return coded("too_complex", "the document has %d fields, at most %d are taken: ask in several", fields, maxFields)
+	}
+	return nil
+}
+
+// count counts the fields that stand in a selection.
+func count(set ast.SelectionSet) (fields int) {
+	for _, selection := range set {
+		switch selection := selection.(type) {
+		case *ast.Field:
+			fields += 1 + count(selection.SelectionSet)
+		case *ast.InlineFragment:
+			fields += count(selection.SelectionSet)
+		}
+	}
+	return fields
+}
 
 // MutateOperationContext refuses, or says whether the schema may be asked for.
 func (limits) MutateOperationContext(ctx context.Context, o *graphql.OperationContext) *gqlerror.Error {

@@ -140,6 +140,7 @@ func TestBadRequestsAreRefusedBeforeAnythingRuns(t *testing.T) {
 		{"too many aliases by fragments", body(`{ ` + strings.Repeat(`...f `, 4) + `} fragment f on Query { ` + many(8, `__typename`) + `}`), 400, "too_many_aliases", nil},
 		{"too many commands", body(`mutation { ` + many(31, `releaseStock(productId: "p", input: {orderId: "o"}) { outcome }`) + `}`), 400, "too_many_aliases", nil},
 		{"too many fields", body(`{ ` + strings.Repeat(`__typename `, 301) + `}`), 400, "too_complex", nil},
+		{"fields that validation would compare each with each", body(`query a { ` + strings.Repeat(`__typename `, 400) + `} query b { __typename } fragment f on Query { ` + strings.Repeat(`__typename `, 100) + `}`), 400, "too_complex", nil},
 		{"too large pages", body(`{ orders(first: 200) { edges { node { orderId status currency totalAmount customerId orderNumber itemsCount version revision updatedAt createdAt orderDate cancelReason } } } }`), 400, "too_complex", nil},
 		{"too large pages within pages", body(`query($n: Int!) { customers(first: $n) { edges { node { orders(first: $n) { edges { cursor } } } } } }`, "n", 100), 400, "too_complex", nil},
 		{"too many states", body(`{ orders(first: 50) { edges { node { asOf { state } payments { asOf { state } } } } } accounts { edges { node { asOf { state } } } } }`), 400, "too_complex", nil},
