@@ -135,7 +135,7 @@ type keysRevokeCmd struct {
 // Help is kong's text below the usage.
 func (keysRevokeCmd) Help() string {
 	return `Requests with the key are refused as soon as the processes hear of it, which takes milliseconds; sessions that were
-opened with it end too. What is already connected by WebSocket or follows events stays so until it disconnects.
+opened with it end too, and what is connected by WebSocket or follows events is let go within half a minute.
 
   millstream keys revoke 0123456789abcdef --reason "left the company"`
 }

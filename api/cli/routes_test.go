@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream"
@@ -331,6 +332,53 @@ func TestARevokedKeyIsRefusedAtOnce(t *testing.T) {
 	}
 	s.until(t, "refuses a revoked key", func() bool {
 		return s.do(t, http.MethodPost, "/stock/p-1/receive-stock", scoped, `{"quantity":1}`).StatusCode == http.StatusUnauthorized
+	})
+}
+
+// TestARevokedKeySendsNothingOverAnOpenWebSocket connects as a page does, with its key as a subprotocol.
+func TestARevokedKeySendsNothingOverAnOpenWebSocket(t *testing.T) {
+	t.Parallel()
+	s := newServed(t, authFlags{APIKeys: true})
+	key := s.key(t, ops.Key{Name: "page", Role: "operator"})
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	conn, _, err := websocket.Dial(ctx, strings.Replace(s.url, "http", "ws", 1)+"/graphql", &websocket.DialOptions{
+		Subprotocols: []string{"graphql-transport-ws", "bearer." + key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.CloseNow()
+	tell := func(text string) {
+		t.Helper()
+		if err := conn.Write(ctx, websocket.MessageText, []byte(text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	answer := func() string {
+		t.Helper()
+		for {
+			_, data, err := conn.Read(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.Contains(string(data), `"next"`) {
+				return string(data)
+			}
+		}
+	}
+	const receive = `{"id":"1","type":"subscribe","payload":{"query":"mutation { receiveStock(productId: \"p-1\", input: {quantity: 1}) { outcome } }"}}`
+	tell(`{"type":"connection_init"}`)
+	tell(receive)
+	if got := answer(); !strings.Contains(got, "accepted") {
+		t.Fatalf("with a good key: %s", got)
+	}
+	id, _, _ := ops.ParseKey(key)
+	if _, _, err := s.store.Revoke(t.Context(), id, "test", "it leaked"); err != nil {
+		t.Fatal(err)
+	}
+	s.until(t, "refuses a revoked key on an open connection", func() bool {
+		tell(receive)
+		return strings.Contains(answer(), `"unauthenticated"`)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,12 +30,12 @@ import (
 
 var domain = es.Domain{Name: "orders", Events: events.All, Aggregates: commands.All, Projectors: projectors.All, Queries: queries.All}
 
-// byHeader believes the header Caller: "name role".
-type byHeader struct{}
+// byHeader believes the header Caller: "name role", until nobody is known any more.
+type byHeader struct{ gone *atomic.Bool }
 
-func (byHeader) Authenticate(r *http.Request) (access.Principal, error) {
+func (b byHeader) Authenticate(r *http.Request) (access.Principal, error) {
 	name, role, ok := strings.Cut(r.Header.Get("Caller"), " ")
-	if !ok {
+	if !ok || b.gone != nil && b.gone.Load() {
 		return access.Principal{}, access.ErrNoCredentials
 	}
 	return access.Principal{Name: name, Role: access.Role(role), Method: "dev"}, nil
@@ -97,6 +98,7 @@ type shop struct {
 	engine *counted
 	door   *Door
 	http   http.Handler
+	gone   atomic.Bool // whoever was known
 	last   es.Revision // of the last command sent with send
 }
 
@@ -124,7 +126,7 @@ func newShop(t *testing.T, roles ...runtime.Role) *shop {
 	s := &shop{T: t, engine: &counted{Engine: engine}}
 	s.door = New(s.engine, Options{Dev: true, WriteWait: time.Minute, Logger: slog.New(slog.DiscardHandler)})
 	t.Cleanup(func() { s.door.Close(context.Background()) })
-	if s.http, err = rest.New(engine, rest.Options{Authenticator: byHeader{}, Mounts: s.door.Mounts(), Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if s.http, err = rest.New(engine, rest.Options{Authenticator: byHeader{&s.gone}, Mounts: s.door.Mounts(), Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	return s

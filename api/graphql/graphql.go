@@ -42,6 +42,8 @@ type Options struct {
 	MaxWait time.Duration
 	// WriteWait is how long a subscriber may take to accept a message before it is let go; default 10 s.
 	WriteWait time.Duration
+	// Beat is how often it is asked whether the caller of a WebSocket may stay; default 20 s.
+	Beat time.Duration
 	// TrustedOrigins are the origins of browser pages, as "https://host[:port]", that may subscribe from elsewhere.
 	TrustedOrigins []string
 	// Logger hears of panics and faults whose details the caller is not shown; default slog.Default().
@@ -65,6 +67,7 @@ type Door struct {
 func New(e Engine, opts Options) *Door {
 	opts.MaxWait = cmp.Or(opts.MaxWait, 5*time.Second)
 	opts.WriteWait = cmp.Or(opts.WriteWait, 10*time.Second)
+	opts.Beat = cmp.Or(opts.Beat, 20*time.Second)
 	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	d := &Door{engine: e, opts: opts}
 	d.open, d.leave = context.WithCancel(context.Background())

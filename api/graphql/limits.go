@@ -11,6 +11,8 @@ import (
 	"github.com/vektah/gqlparser/v2/parser"
 
 	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/api/rest"
+	"github.com/millstream-es/millstream/es"
 )
 
 // What one operation may be.
@@ -37,8 +39,15 @@ func (limits) ExtensionName() string { return "Limits" }
 // Validate has nothing to check.
 func (limits) Validate(graphql.ExecutableSchema) error { return nil }
 
-// MutateOperationParameters refuses what is too much to validate.
+// MutateOperationParameters refuses what is too much to validate, and what comes over a WebSocket that may no longer ask.
 func (l limits) MutateOperationParameters(ctx context.Context, params *graphql.RawParams) *gqlerror.Error {
+	if connectionFrom(ctx) != nil {
+		for _, ask := range []func(context.Context) *es.Problem{rest.Again, rest.Count} {
+			if p := ask(ctx); p != nil {
+				return coded(p.Code, "%s", p.Message)
+			}
+		}
+	}
 	if _, valid := l.valid.Get(ctx, params.Query); valid {
 		return nil
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/vektah/gqlparser/v2/gqlerror"
 
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es/schema"
 )
 
@@ -27,6 +28,7 @@ const subprotocol = "graphql-transport-ws"
 const (
 	closeSlow    websocket.StatusCode = 4008 // the client takes less than what happens
 	closeLeaving websocket.StatusCode = 1001 // the server stops
+	closeUnknown websocket.StatusCode = 4401 // the key or token that opened it is no longer good
 )
 
 const (
@@ -50,6 +52,9 @@ func (d *Door) socket(w http.ResponseWriter, r *http.Request) {
 	c := &connection{wait: d.opts.WriteWait}
 	stay := context.AfterFunc(d.open, func() { c.end(closeLeaving, "the server is stopping: connect again") })
 	defer stay()
+	ctx, gone := context.WithCancel(r.Context())
+	defer gone()
+	go c.askAgain(ctx, d.opts.Beat)
 	defer c.end(websocket.StatusProtocolError, "not understood") // where nothing else was said
 	limit := mostToSend
 	transport.Websocket{
@@ -107,6 +112,23 @@ func (c *connection) end(code websocket.StatusCode, reason string) {
 		go c.conn.Close(code, reason) // whoever is gone cannot be told
 	}
 	c.ended = true
+}
+
+// askAgain ends a connection whose caller may no longer have it.
+func (c *connection) askAgain(ctx context.Context, every time.Duration) {
+	beat := time.NewTicker(every)
+	defer beat.Stop()
+	for {
+		select {
+		case <-beat.C:
+		case <-ctx.Done():
+			return
+		}
+		if rest.Again(ctx) != nil {
+			c.end(closeUnknown, "the key or token is no longer good: connect again with one that is")
+			return
+		}
+	}
 }
 
 // Accept takes the connection over. Its origin was looked at.

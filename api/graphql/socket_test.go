@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/commands"
 	"github.com/millstream-es/millstream/es/runtime"
 	"github.com/millstream-es/millstream/money"
@@ -251,6 +252,66 @@ func TestAWebSocketHasSoManySubscriptions(t *testing.T) {
 	}
 	if refused != 1 {
 		t.Errorf("%d were refused, want 1", refused)
+	}
+}
+
+// code is that of the error that the next message refuses an operation with.
+func (c *client) code(id string) string {
+	c.Helper()
+	m := c.next()
+	var payload struct {
+		Errors []struct {
+			Extensions struct{ Code string }
+		}
+	}
+	if err := json.Unmarshal(m.Payload, &payload); err != nil || m.ID != id || len(payload.Errors) != 1 {
+		c.Fatalf("got %s %s %s, %v", m.Type, m.ID, m.Payload, err)
+	}
+	if m := c.next(); m.Type != "complete" {
+		c.Fatalf("got %+v", m)
+	}
+	return payload.Errors[0].Extensions.Code
+}
+
+// TestWhoIsNoLongerKnownIsLetGo takes away what a caller came in with, while their WebSocket is open.
+func TestWhoIsNoLongerKnownIsLetGo(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	url := s.serve()
+	patient := s.dial(url)
+	s.gone.Store(true)
+	patient.subscribe("1", `mutation { receiveStock(productId: "p", input: {quantity: 1}) { outcome } }`)
+	if code := patient.code("1"); code != "unauthenticated" {
+		t.Errorf("an operation is refused with %q", code)
+	}
+
+	s.gone.Store(false)
+	s.door.opts.Beat = 10 * time.Millisecond
+	c := s.dial(url)
+	c.subscribe("1", `subscription { events `+follow+` }`)
+	c.notice("1")
+	s.gone.Store(true)
+	for {
+		if _, err := c.read(); err != nil {
+			if websocket.CloseStatus(err) != closeUnknown {
+				t.Errorf("got %v, want status %d", err, closeUnknown)
+			}
+			break
+		}
+	}
+}
+
+func TestOperationsOverAWebSocketCountAsRequests(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	var err error
+	if s.http, err = rest.New(s.engine.Engine, rest.Options{Authenticator: byHeader{}, Mounts: s.door.Mounts(), Rate: 1e-3}); err != nil {
+		t.Fatal(err)
+	}
+	c := s.dial(s.serve()) // which was the one request that there is
+	c.subscribe("1", `{ __typename }`)
+	if code := c.code("1"); code != "rate_limited" {
+		t.Errorf("an operation is refused with %q", code)
 	}
 }
 

@@ -67,7 +67,7 @@ func (d *Door) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	case !ok:
 	case !known:
 		d.unknown(w, r)
-	case g.operation == access.EventsFollow || r.Header.Get("Upgrade") != "": // compression would hold events back
+	case stands(g) || r.Header.Get("Upgrade") != "": // compression would hold events back
 		d.mux.ServeHTTP(w, r)
 	default:
 		d.zipped.ServeHTTP(w, r)
@@ -77,6 +77,10 @@ func (d *Door) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 // admit finds out who is calling, counts the request and asks whether they may. It is the one place that does.
 func (d *Door) admit(w http.ResponseWriter, r *http.Request, g guard) (*http.Request, bool) {
 	caller := addressOf(r)
+	given := r.Header
+	if stands(g) {
+		given = given.Clone()
+	}
 	var refused error
 	if g.operation != access.Public {
 		principal, err := d.opts.Authenticator.Authenticate(r)
@@ -103,8 +107,12 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, g guard) (*http.Req
 	}
 	if refused != nil {
 		WriteError(w, r, refused)
+		return r, false
 	}
-	return r, refused == nil
+	if stands(g) {
+		r = d.stand(r, given, g, caller)
+	}
+	return r, true
 }
 
 // unknown answers what the mux does not know, with problems instead of plain text.

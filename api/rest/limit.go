@@ -63,9 +63,13 @@ func (d *Door) count(w http.ResponseWriter, r *http.Request, caller string) bool
 		return true
 	}
 	w.Header().Set("Retry-After", strconv.Itoa(max(1, int(math.Ceil(wait.Seconds())))))
-	WriteProblem(w, r, &es.Problem{Status: http.StatusTooManyRequests, Code: "rate_limited",
-		Message: fmt.Sprintf("more than %g requests a second came from this caller: wait as long as Retry-After says", float64(l.perSecond))})
+	WriteProblem(w, r, l.refusal())
 	return false
+}
+
+func (l *limiter) refusal() *es.Problem {
+	return &es.Problem{Status: http.StatusTooManyRequests, Code: "rate_limited",
+		Message: fmt.Sprintf("more than %g requests a second came from this caller: wait as long as Retry-After says, else a second", float64(l.perSecond))}
 }
 
 // addressOf tells callers apart who are not known: by address, for IPv6 by the network that one customer gets.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
 	"github.com/millstream-es/millstream/es/runtime"
 )
@@ -212,7 +213,8 @@ func (c *conn) write(data []byte) error {
 
 func (c *conn) live() { c.alive.Store(time.Now().UnixNano()) }
 
-// keepAlive ends a connection whose peer is gone. While a message is being written its time limit does so.
+// keepAlive ends a connection whose peer is gone, or whose caller may no longer have it. While a message is being
+// written its time limit ends one whose peer is gone.
 func (c *conn) keepAlive() {
 	beat := time.NewTicker(c.door.opts.Beat)
 	defer beat.Stop()
@@ -220,6 +222,10 @@ func (c *conn) keepAlive() {
 		select {
 		case <-beat.C:
 		case <-c.ctx.Done():
+			return
+		}
+		if rest.Again(c.ctx) != nil {
+			c.close(CloseUnknown, "the key or token is no longer good: connect again with one that is")
 			return
 		}
 		if c.writing.Load() > 0 {

@@ -54,8 +54,9 @@ func (d *Door) events(w http.ResponseWriter, r *http.Request) {
 
 // stream writes until the subscription, the client or the door ends.
 func (d *Door) stream(out *stream, r *http.Request, s *runtime.Subscription) {
-	beat, old := time.NewTicker(d.opts.Beat), time.NewTimer(d.age())
+	beat, again, old := time.NewTicker(d.opts.Beat), time.NewTicker(d.opts.Beat), time.NewTimer(d.age())
 	defer beat.Stop()
+	defer again.Stop()
 	defer old.Stop()
 	for {
 		var err error
@@ -69,6 +70,11 @@ func (d *Door) stream(out *stream, r *http.Request, s *runtime.Subscription) {
 			err = out.notice(n)
 		case <-beat.C:
 			err = out.send(": still here\n\n")
+		case <-again.C:
+			if p := rest.Again(r.Context()); p != nil {
+				out.end(&es.InvalidError{Code: p.Code, Message: p.Message})
+				return
+			}
 		case <-old.C:
 			return // the client comes back, and is asked again who it is
 		case <-d.stop:

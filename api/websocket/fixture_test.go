@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -88,12 +89,23 @@ var domain = es.Domain{
 	},
 }
 
+// callers are everyone, until nobody is known any more.
+type callers struct{ gone atomic.Bool }
+
+func (c *callers) Authenticate(r *http.Request) (access.Principal, error) {
+	if c.gone.Load() {
+		return access.Principal{}, access.ErrNoCredentials
+	}
+	return access.Dev().Authenticate(r)
+}
+
 // system is an engine with the door in front of it, as it is served.
 type system struct {
 	t      *testing.T
 	engine *runtime.Engine
 	door   *Door
 	server *httptest.Server
+	callers
 }
 
 func start(t *testing.T, opts Options, change ...func(*http.Server)) *system {
@@ -108,7 +120,7 @@ func start(t *testing.T, opts Options, change ...func(*http.Server)) *system {
 		t.Fatal(err)
 	}
 	s.door = New(s.engine, opts)
-	handler, err := rest.New(s.engine, rest.Options{Authenticator: access.Dev(), Mounts: s.door.Mounts(), Rate: -1, Logger: slog.New(slog.DiscardHandler)})
+	handler, err := rest.New(s.engine, rest.Options{Authenticator: &s.callers, Mounts: s.door.Mounts(), Rate: -1, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

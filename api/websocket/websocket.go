@@ -27,6 +27,7 @@ const Protocol = "millstream.v1"
 
 // The reasons of our own for closing a connection, beside those of RFC 6455.
 const (
+	CloseUnknown     websocket.StatusCode = 4401 // the key or token that opened it is no longer good
 	CloseSlow        websocket.StatusCode = 4008 // the client takes less than happens
 	CloseTooFrequent websocket.StatusCode = 4029 // the client sends too much
 )
@@ -44,7 +45,8 @@ type Options struct {
 	TrustedOrigins []string
 	// MaxClients is how many may be connected at once, by either way; default 10,000.
 	MaxClients int
-	// Beat is how often a silent connection is asked for a sign of life; default 20 s. Three of them without one end it.
+	// Beat is how often a silent connection is asked for a sign of life, and any whether its caller may stay; default
+	// 20 s. Three of them without a sign of life end it.
 	Beat time.Duration
 	// MaxAge is after how long a connection is ended, give or take a quarter, so that its client shows again who it is;
 	// default 1 h.

@@ -372,6 +372,29 @@ func TestWhoStaysLongShowsAgainWhoTheyAre(t *testing.T) {
 	s.emptied()
 }
 
+// TestWhoIsNoLongerKnownIsLetGo takes away what callers came in with, while they follow.
+func TestWhoIsNoLongerKnownIsLetGo(t *testing.T) {
+	t.Parallel()
+	s := start(t, Options{Beat: 10 * time.Millisecond})
+	c, source := s.dial(nil), s.open("", nil)
+	c.send(`{"type":"subscribe","id":"a"}`)
+	c.want("a: live 0")
+	source.want("live 0")
+	s.callers.gone.Store(true)
+	c.wantClosed(CloseUnknown)
+	var last map[string]string
+	for {
+		message, open := source.next()
+		if !open {
+			break
+		}
+		last = message
+	}
+	if last["event"] != "ended" || !strings.Contains(last["data"], `"code":"unauthenticated"`) {
+		t.Errorf("the last event is %v", last)
+	}
+}
+
 func FuzzClientMessage(f *testing.F) {
 	for _, seed := range []string{
 		``, `{}`, `[`, `{"type":"ping"}`, `{"type":"unsubscribe","id":"a"}`, `{"type":"subscribe","id":"a","stream":"order/o-1","after":7}`,
