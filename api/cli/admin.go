@@ -59,10 +59,15 @@ func (d *adminDoor) serve(engine *runtime.Engine, ready func(http.Handler) http.
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	d.server = rest.Server(d.listener.Addr().String(), mux)
+	address := d.listener.Addr().String()
+	var handler http.Handler = mux
+	if isLoopback(address) {
+		handler = rest.Local(mux)
+	}
+	d.server = rest.Server(address, handler)
 	d.server.WriteTimeout = 0 // a profile takes as long as it is asked to
 	d.server.ErrorLog = slog.NewLogLogger(log.Handler(), slog.LevelDebug)
-	log.Info("admin port", "url", "http://"+d.listener.Addr().String())
+	log.Info("admin port", "url", "http://"+address)
 	go func() {
 		if err := d.server.Serve(d.listener); !errors.Is(err, http.ErrServerClosed) {
 			failed <- fmt.Errorf("admin port: %w", err)

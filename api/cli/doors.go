@@ -114,8 +114,11 @@ func (d *httpDoors) open(ctx context.Context, n node, engine *runtime.Engine, li
 		return err
 	}
 	var all http.Handler = handler
+	if n.callers.dev {
+		all = rest.Local(all)
+	}
 	if d.spans != nil {
-		all = traceRequests(d.spans, handler)
+		all = traceRequests(d.spans, all)
 	}
 	d.server = rest.Server(n.flags.HTTP, d.drained(all))
 	d.server.ErrorLog = slog.NewLogLogger(n.log.Handler(), slog.LevelDebug)

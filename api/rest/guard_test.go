@@ -286,3 +286,20 @@ func TestBodiesOfMountedDoorsAreBounded(t *testing.T) {
 		t.Errorf("got %d", r.StatusCode)
 	}
 }
+
+func TestLocalAnswersToThisMachineAlone(t *testing.T) {
+	t.Parallel()
+	h := rest.Local(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for host, status := range map[string]int{
+		"localhost": 200, "LocalHost:8080": 200, "localhost.:8080": 200, "shop.localhost:8080": 200, "127.0.0.1:8080": 200, "127.9.9.9": 200, "[::1]:8080": 200, "[::1]": 200,
+		"": 421, "evil.example": 421, "evil.example:8080": 421, "localhost.evil.example": 421, "127.0.0.1.evil.example:80": 421, "evillocalhost": 421, "0.0.0.0:8080": 421, "10.0.0.1": 421,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("%q: got %d %s, want %d", host, w.Code, w.Body, status)
+		}
+	}
+}

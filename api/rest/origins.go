@@ -2,9 +2,13 @@ package rest
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/es"
 )
 
 // origins are the browser pages of elsewhere that may use this door.
@@ -37,6 +41,19 @@ func (o origins) allow(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Access-Control-Expose-Headers", exposed)
 	}
+}
+
+// Local guards what asks nobody who they are, and listens on loopback for that: a page of elsewhere could still reach it
+// through a name of its own that leads to this machine, and would be of the same origin.
+func Local(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if access.IsLocal(r.Host) {
+			h.ServeHTTP(w, r)
+			return
+		}
+		WriteProblem(w, r, &es.Problem{Status: http.StatusMisdirectedRequest, Code: "not_local",
+			Message: fmt.Sprintf("this asks nobody who they are, so it answers to localhost and loopback addresses alone, not to %q", clip(r.Host))})
+	})
 }
 
 // isPreflight reports whether a browser asks before it sends.

@@ -228,3 +228,25 @@ func TestTheAdminPortIsForThisMachine(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, complaints)
 	}
 }
+
+// TestAPageCannotReachWhatAsksNobody asks as a page does whose own name leads to this machine.
+func TestAPageCannotReachWhatAsksNobody(t *testing.T) {
+	t.Parallel()
+	admin := freeAddress(t)
+	p := dev(t, t.TempDir(), "--admin", admin)
+	for _, url := range []string{p.HTTP + "/orders", "http://" + admin + "/debug/pprof/heap"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "shop.example"
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusMisdirectedRequest {
+			t.Errorf("%s by another name: %s", url, response.Status)
+		}
+	}
+}
