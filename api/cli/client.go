@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,7 +126,10 @@ func (c clientFlags) connect(name string, more ...nats.Option) (*nats.Conn, erro
 	}
 	nc, err := nats.Connect(c.Server, append(options, more...)...)
 	if err != nil {
-		return nil, fmt.Errorf("connect to %s: %w", c.Server, err)
+		if unreadable, ok := errors.AsType[*url.Error](err); ok {
+			err = unreadable.Err // the text of the whole names the address, with its password
+		}
+		return nil, fmt.Errorf("connect to %s: %w", serversShown(c.Server), err)
 	}
 	return nc, nil
 }

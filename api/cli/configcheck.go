@@ -179,6 +179,9 @@ func shown(f *kong.Flag) any {
 	if secret && !f.Target.IsZero() {
 		return hidden
 	}
+	if f.Name == "server" && f.Target.Kind() == reflect.String {
+		return serversShown(f.Target.String())
+	}
 	return plainValue(f.Target)
 }
 
@@ -209,6 +212,17 @@ func plainValue(v reflect.Value) any {
 	default:
 		return v.Interface()
 	}
+}
+
+// serversShown is a list of NATS servers, fit to be seen; their addresses may do without nats://.
+func serversShown(list string) string {
+	parts := strings.Split(list, ",")
+	for i, part := range parts {
+		if !strings.Contains(part, "://") && strings.Contains(part, "@") {
+			parts[i] = "nats://" + strings.TrimSpace(part)
+		}
+	}
+	return withoutPasswords(strings.Join(parts, ","))
 }
 
 // withoutPasswords hides what a list of URLs says about who connects.
