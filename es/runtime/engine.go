@@ -102,8 +102,8 @@ func (e *Engine) start(ctx context.Context) error {
 	if e.node, err = nodeID(e.cfg.DataDir); err != nil {
 		return fmt.Errorf("data directory %s: %w", e.cfg.DataDir, err)
 	}
-	if e.conn, err = e.cfg.Connect(); err != nil {
-		return fmt.Errorf("connect: %w", err)
+	if e.conn, err = e.connect(); err != nil {
+		return err
 	}
 	if e.js, err = jetstream.New(e.conn); err != nil {
 		return err
@@ -385,11 +385,27 @@ func (e *Engine) LastRevision(ctx context.Context) (es.Revision, error) {
 	return e.log.LastRevision(ctx)
 }
 
+// connect opens a connection whose errors go to the log: the client library would print them.
+func (e *Engine) connect(more ...nats.Option) (*nats.Conn, error) {
+	conn, err := e.cfg.Connect(more...)
+	if err != nil {
+		return nil, fmt.Errorf("connect: %w", err)
+	}
+	conn.SetErrorHandler(func(_ *nats.Conn, s *nats.Subscription, err error) {
+		subject := ""
+		if s != nil {
+			subject = s.Subject
+		}
+		e.cfg.Logger.Warn("the NATS connection has met an error", "error", err, "subject", subject)
+	})
+	return conn, nil
+}
+
 // openQueue makes the publisher of queued commands, on a connection of its own since it closes it.
 func (e *Engine) openQueue() error {
-	conn, err := e.cfg.Connect()
+	conn, err := e.connect()
 	if err != nil {
-		return fmt.Errorf("connect: %w", err)
+		return err
 	}
 	e.queue, err = wmnats.NewPublisherWithNatsConn(conn, wmnats.PublisherPublishConfig{
 		Marshaler:         &wmnats.NATSMarshaler{},

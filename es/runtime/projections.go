@@ -61,8 +61,8 @@ func (e *Engine) startProjections(ctx context.Context) (err error) {
 		return err
 	}
 	// A catch-up does not stand in the way of those who wait for an answer on the other connection.
-	if e.tail, err = e.cfg.Connect(natsstore.RawHeaders); err != nil {
-		return fmt.Errorf("connect: %w", err)
+	if e.tail, err = e.connect(natsstore.RawHeaders); err != nil {
+		return err
 	}
 	e.answers = newAnswers(e.cfg.Metrics)
 	for _, def := range e.cfg.Domain.Projectors {

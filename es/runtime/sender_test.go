@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -60,14 +61,39 @@ func rawRequest(t *testing.T, server, user, subject, headers, body string) []byt
 	}
 }
 
+// lines is a log that a test reads.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// contain reports whether a line has all of the texts.
+func (l *lines) contain(all ...string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for line := range strings.Lines(l.text.String()) {
+		if !slices.ContainsFunc(all, func(text string) bool { return !strings.Contains(line, text) }) {
+			return true
+		}
+	}
+	return false
+}
+
 // TestSendersCannotPassForOthers writes headers as the server and the client library read them differently.
 func TestSendersCannotPassForOthers(t *testing.T) {
 	t.Parallel()
 	s := newTestServer(t)
+	var logged lines
 	var mu sync.Mutex
 	var asked []string
 	s.start(t, func(c *Config) {
-		c.Dev, c.Durability = false, es.Fast
+		c.Dev, c.Durability, c.Logger = false, es.Fast, slog.New(slog.NewJSONHandler(&logged, nil))
 		c.Authorize = func(user, _, _ string) error {
 			mu.Lock()
 			defer mu.Unlock()
@@ -140,4 +166,7 @@ func TestSendersCannotPassForOthers(t *testing.T) {
 	if known := askedFor(); !slices.Equal(known, []string{EngineUser}) {
 		t.Errorf("the engine's own account is taken for %q: %s", known, m.Data)
 	}
+	eventually(t, "headers that cannot be read are in the log", func() bool {
+		return logged.contain("could not decode headers", `"subject":"call.>"`)
+	})
 }
