@@ -17,6 +17,7 @@ import (
 	"github.com/99designs/gqlgen/graphql"
 	"github.com/99designs/gqlgen/graphql/executor"
 	"github.com/vektah/gqlparser/v2/ast"
+	"github.com/vektah/gqlparser/v2/gqlerror"
 
 	"github.com/millstream-es/millstream/api/access"
 	"github.com/millstream-es/millstream/api/rest"
@@ -42,6 +43,8 @@ type Options struct {
 	MaxWait time.Duration
 	// WriteWait is how long a subscriber may take to accept a message before it is let go; default 10 s.
 	WriteWait time.Duration
+	// MaxClients is how many WebSockets may be open at once; default 10,000.
+	MaxClients int
 	// Beat is how often it is asked whether the caller of a WebSocket may stay; default 20 s.
 	Beat time.Duration
 	// TrustedOrigins are the origins of browser pages, as "https://host[:port]", that may subscribe from elsewhere.
@@ -60,13 +63,15 @@ type Door struct {
 
 	mu      sync.Mutex
 	closed  bool
-	sockets sync.WaitGroup // none is added once closed
+	clients int
+	sockets sync.WaitGroup // of the clients; none is added once closed
 }
 
 // New builds the door.
 func New(e Engine, opts Options) *Door {
 	opts.MaxWait = cmp.Or(opts.MaxWait, 5*time.Second)
 	opts.WriteWait = cmp.Or(opts.WriteWait, 10*time.Second)
+	opts.MaxClients = cmp.Or(opts.MaxClients, 10_000)
 	opts.Beat = cmp.Or(opts.Beat, 20*time.Second)
 	opts.Logger = cmp.Or(opts.Logger, slog.Default())
 	d := &Door{engine: e, opts: opts}
@@ -146,14 +151,26 @@ func (d *Door) Close(ctx context.Context) error {
 	}
 }
 
-// enter counts a WebSocket, unless the door is closed.
-func (d *Door) enter() bool {
+// enter counts a WebSocket in; an error says why it cannot.
+func (d *Door) enter() *gqlerror.Error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if !d.closed {
-		d.sockets.Add(1)
+	switch {
+	case d.closed:
+		return coded("unavailable", "the server is stopping: connect elsewhere, or later")
+	case d.clients >= d.opts.MaxClients:
+		return coded("too_many_clients", "%d WebSockets are open already: try again later, or at another process", d.clients)
 	}
-	return !d.closed
+	d.clients++
+	d.sockets.Add(1)
+	return nil
+}
+
+func (d *Door) left() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.clients--
+	d.sockets.Done()
 }
 
 // bound gives every query its time. Commands take theirs, and subscriptions last.

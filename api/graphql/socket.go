@@ -44,11 +44,11 @@ func (d *Door) socket(w http.ResponseWriter, r *http.Request) {
 		d.answer(w, r, status, d.exec.DispatchError(r.Context(), gqlerror.List{refused}))
 		return
 	}
-	if !d.enter() {
-		d.answer(w, r, http.StatusServiceUnavailable, d.exec.DispatchError(r.Context(), gqlerror.List{coded("unavailable", "the server is stopping: connect elsewhere, or later")}))
+	if refused := d.enter(); refused != nil {
+		d.answer(w, r, http.StatusServiceUnavailable, d.exec.DispatchError(r.Context(), gqlerror.List{refused}))
 		return
 	}
-	defer d.sockets.Done()
+	defer d.left()
 	c := &connection{wait: d.opts.WriteWait}
 	stay := context.AfterFunc(d.open, func() { c.end(closeLeaving, "the server is stopping: connect again") })
 	defer stay()

@@ -301,6 +301,35 @@ func TestWhoIsNoLongerKnownIsLetGo(t *testing.T) {
 	}
 }
 
+func TestSoManyWebSocketsMayBeOpen(t *testing.T) {
+	t.Parallel()
+	s := newShop(t)
+	s.door.opts.MaxClients = 1
+	url := s.serve()
+	first := s.dial(url)
+	dial := func() (int, error) {
+		conn, answer, err := websocket.Dial(t.Context(), strings.Replace(url, "http", "ws", 1)+"/graphql", &websocket.DialOptions{
+			Subprotocols: []string{"graphql-transport-ws"}, HTTPHeader: http.Header{"Caller": {"eve viewer"}}})
+		if err == nil {
+			conn.CloseNow()
+		}
+		return answer.StatusCode, err
+	}
+	if status, err := dial(); err == nil || status != http.StatusServiceUnavailable {
+		t.Errorf("a second one is answered %d, %v", status, err)
+	}
+	first.conn.CloseNow()
+	deadline := time.Now().Add(20 * time.Second)
+	for {
+		if _, err := dial(); err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the place of one that is gone stays taken")
+		}
+	}
+}
+
 func TestOperationsOverAWebSocketCountAsRequests(t *testing.T) {
 	t.Parallel()
 	s := newShop(t)
