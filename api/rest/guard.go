@@ -74,6 +74,14 @@ func (d *Door) ServeHTTP(out http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// check asks whether the caller in ctx may.
+func (g guard) check(ctx context.Context) error {
+	if len(g.asks) > 0 {
+		return access.CheckAny(ctx, g.asks...)
+	}
+	return access.Check(ctx, g.operation, g.target)
+}
+
 // admit finds out who is calling, counts the request and asks whether they may. It is the one place that does.
 func (d *Door) admit(w http.ResponseWriter, r *http.Request, g guard) (*http.Request, bool) {
 	caller := addressOf(r)
@@ -95,12 +103,8 @@ func (d *Door) admit(w http.ResponseWriter, r *http.Request, g guard) (*http.Req
 	if !g.uncounted && !d.count(w, r, caller) {
 		return r, false
 	}
-	switch {
-	case refused != nil || g.operation == "":
-	case len(g.asks) > 0:
-		refused = access.CheckAny(r.Context(), g.asks...)
-	default:
-		refused = access.Check(r.Context(), g.operation, g.target)
+	if refused == nil && g.operation != "" {
+		refused = g.check(r.Context())
 	}
 	if _, known := access.From(r.Context()); refused == nil && g.operation == "" && !known {
 		refused = &access.UnauthenticatedError{Reason: "this needs a caller who is known"}

@@ -30,7 +30,7 @@ func (d *Door) stand(r *http.Request, given http.Header, g guard, caller string)
 		if err != nil {
 			return err
 		}
-		return p.Check(g.operation, g.target)
+		return g.check(access.With(ctx, p))
 	}
 	s.counted = func() bool {
 		ok, _, _ := d.limits.take(caller, time.Now())
