@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/runtime"
 )
 
 // Sender hands a command to an engine and returns its answer; Engine.Execute is one. It returns no error: what went
@@ -59,6 +60,9 @@ func Enqueue(ctx context.Context, nc *nats.Conn, r es.Request) (uint64, error) {
 	msg, err := commandMessage("commands", r)
 	if err != nil {
 		return 0, err
+	}
+	if id := r.Meta.CommandID; id != "" {
+		msg.Header.Set(runtime.HeaderCommandID, runtime.QueuedID(r.Meta.Stream, id))
 	}
 	ack, err := js.PublishMsg(ctx, msg)
 	if err != nil {

@@ -106,10 +106,10 @@ func unmarshalReply(data []byte, to *es.Reply) error {
 }
 
 // waiting finds a command in the queue; nil: it is not there.
-func (e *Engine) waiting(ctx context.Context, s es.Stream, commandID string) (found *jetstream.RawStreamMsg, err error) {
+func (e *Engine) waiting(ctx context.Context, s es.Stream, id string) (found *jetstream.RawStreamMsg, err error) {
 	stop := errors.New("found")
 	err = natsstore.Scan(ctx, e.js, natsstore.CommandsStream, queueSubject(s, "*"), func(m *jetstream.RawStreamMsg) error {
-		if m.Header.Get(HeaderCommandID) == commandID {
+		if commandID(s, m.Header) == id {
 			found = m
 			return stop
 		}

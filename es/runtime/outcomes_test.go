@@ -47,6 +47,26 @@ func TestTheOutcomeOfAQueuedCommandIsItsReply(t *testing.T) {
 	}
 }
 
+// TestOneIDOnTwoAggregatesIsTwoQueuedCommands sends them so close to each other that the server takes a repeated
+// Nats-Msg-Id for the same message sent twice.
+func TestOneIDOnTwoAggregatesIsTwoQueuedCommands(t *testing.T) {
+	t.Parallel()
+	_, e := queueOf(t, true)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, pot := range []string{"a", "b"} {
+		if _, err := e.Enqueue(ctx, request(pot, putCoins{2}, "both")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, pot := range []string{"a", "b"} {
+		reply, pending, err := e.AwaitOutcome(ctx, pots.Stream(pot), "both")
+		if err != nil || pending || reply.Outcome != es.Accepted || reply.CommandID != "both" {
+			t.Errorf("pot %s: got %+v, pending %v (%v)", pot, reply, pending, err)
+		}
+	}
+}
+
 func TestAQueuedCommandThatExpectsAnotherVersionEndsInAConflict(t *testing.T) {
 	t.Parallel()
 	_, e := queueOf(t, true)

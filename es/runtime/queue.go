@@ -45,7 +45,7 @@ func (e *Engine) Enqueue(ctx context.Context, r es.Request) (string, error) {
 			return r.Meta.CommandID, err
 		}
 	}
-	m := message.NewMessageWithContext(ctx, r.Meta.CommandID, message.Payload(r.Data))
+	m := message.NewMessageWithContext(ctx, QueuedID(r.Meta.Stream, r.Meta.CommandID), message.Payload(r.Data))
 	for k, v := range map[string]string{
 		HeaderCorrelation: r.Meta.Correlation, HeaderCausation: r.Meta.Causation,
 		HeaderUser: r.Meta.User, HeaderTraceparent: r.Meta.Traceparent,

@@ -38,7 +38,7 @@ func requestOf(subject string, header nats.Header, data []byte) (es.Request, err
 	}
 	r.Meta.Stream = es.Stream{Category: tokens[1], ID: tokens[2]}
 	r.Type, r.Data = tokens[3], data
-	r.Meta.CommandID = header.Get(HeaderCommandID)
+	r.Meta.CommandID = commandID(r.Meta.Stream, header)
 	r.Meta.Correlation = header.Get(HeaderCorrelation)
 	r.Meta.Causation = header.Get(HeaderCausation)
 	r.Meta.Traceparent = header.Get(HeaderTraceparent)
@@ -51,6 +51,17 @@ func requestOf(subject string, header nats.Header, data []byte) (es.Request, err
 		r.Expected = &n
 	}
 	return r, nil
+}
+
+// QueuedID is a command's id as a queued message has it, its stream in front: JetStream takes two messages of one id that
+// follow each other closely for one, and an id is only one within its aggregate.
+func QueuedID(s es.Stream, commandID string) string {
+	return s.Category + "." + s.ID + "." + commandID
+}
+
+// commandID reads a command's id, with or without its stream.
+func commandID(s es.Stream, header nats.Header) string {
+	return strings.TrimPrefix(header.Get(HeaderCommandID), QueuedID(s, ""))
 }
 
 // admit checks what a door hands in and takes the command's id from madeUp when it is absent.

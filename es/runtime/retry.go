@@ -254,14 +254,14 @@ func (c *consumer) resend(ctx context.Context, letter DeadLetter, r LetterReques
 	if c.stream != natsstore.CommandsStream || len(tokens) != 4 {
 		return nil, es.Rejected("no_command", "").With("only a command can be corrected and sent again, and %s is none: mend what failed on it, then retry; or drop it", letter.Subject)
 	}
-	header := nats.Header(letter.Headers)
+	header, stream := nats.Header(letter.Headers), es.Stream{Category: tokens[1], ID: tokens[2]}
 	request := es.Request{Type: cmp.Or(r.Type, tokens[3]), Data: letter.Body()}
 	if r.Data != nil {
 		request.Data = r.Data
 	}
 	request.Meta = es.Meta{
-		Stream: es.Stream{Category: tokens[1], ID: tokens[2]}, CommandID: derivedID("resend", letter.ID),
-		User: "operator:" + r.By, Correlation: cmp.Or(header.Get(HeaderCorrelation), header.Get(HeaderCommandID)), Causation: letter.ID,
+		Stream: stream, CommandID: derivedID("resend", letter.ID),
+		User: "operator:" + r.By, Correlation: cmp.Or(header.Get(HeaderCorrelation), commandID(stream, header)), Causation: letter.ID,
 	}
 	if !printable(request.Meta.Correlation) {
 		request.Meta.Correlation = "" // it may be what was wrong
