@@ -132,7 +132,10 @@ func TestRollbackLetsTheOldModelServeAndGoesForwardAgain(t *testing.T) {
 	closeEngine(t, e)
 
 	e = s.start(t, with(potsVersion(2, 10, atOnce())))
-	wantCoins(t, e, last.Revision, 50)
+	eventually(t, "the new program's model to take over", func() bool {
+		answer, _, err := e.Ask(t.Context(), potByID, potParams{"a"}, last.Revision)
+		return err == nil && answer.(potAnswer).Coins == 50
+	})
 	infos, err := RollBackProjection(t.Context(), s.conn, ProjectionRequest{Name: "pots", By: "ada"})
 	if err != nil || len(infos) != 1 || !strings.HasPrefix(infos[0].Serving, "pots-v1-") || !strings.HasPrefix(infos[0].Rejected, "pots-v2-") {
 		t.Errorf("rolled back: %+v, %v", infos, err)
