@@ -74,6 +74,7 @@ func TestNothingIsAnsweredAfterAFailedSync(t *testing.T) {
 	wantOutcome(t, e.Execute(t.Context(), request("a", putCoins{1}, "c-2")), es.UnknownOutcome)
 	// A rejection decided on what may be lost is no answer either; the repeat of what is known to be synced is.
 	wantOutcome(t, e.Execute(t.Context(), request("a", takeCoins{Coins: 9}, "c-3")), es.UnknownOutcome)
+	wantOutcome(t, e.Execute(t.Context(), request("a", putCoins{7}, "c-2")), es.UnknownOutcome) // that it is another command
 	wantOutcome(t, e.Execute(t.Context(), request("a", putCoins{1}, "c-1")), es.Accepted)
 }
 

@@ -263,10 +263,11 @@ func (x *executor) consider(ctx context.Context, r es.Request, command es.Comman
 		return err == nil && !d.stale, err
 	}
 	if c, known := inst.seen[r.Meta.CommandID]; known {
+		reply.Revision, reply.Version = c.revision, c.version
 		if c.hash != r.Meta.RequestHash {
 			return d, &es.InvalidError{Code: "id_reused", Message: fmt.Sprintf("command id %q was used for another command on %s: take a new id", r.Meta.CommandID, r.Meta.Stream)}
 		}
-		reply.Outcome, reply.Revision, reply.Version, reply.Events = es.Accepted, c.revision, c.version, c.events
+		reply.Outcome, reply.Events = es.Accepted, c.events
 		d.repeated = true
 		return d, nil
 	}
