@@ -28,7 +28,8 @@ type importCmd struct {
 // Help is kong's text below the usage.
 func (importCmd) Help() string {
 	return `One command a line: {"stream":"order/o-1","type":"CreateOrder","id":"…","data":{…}}; "user" and "correlation" may follow.
-Without an id one is made from the line, so an import that broke off is simply run again: what was taken before is not taken twice.
+Without an id one is made from the line, so an import that broke off is simply run again: what was taken before is not taken twice, within the last
+256 commits of its stream.
 Lines of one stream keep their order, others go side by side; {"wait":true} alone on a line waits for all above it.
 A line that is not taken is reported by its number on standard error, and the rest goes on.
 With --dry-run the lines are held against the commands' schemas, and nothing is sent.
@@ -84,7 +85,7 @@ func (c *importCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 	}
 	switch {
 	case errors.Is(context.Cause(ctx), context.Canceled):
-		return codedError{exitFailure, errors.New("stopped before the end of the file: run it again to go on, what was taken is not taken twice")}
+		return codedError{exitFailure, errors.New("stopped before the end of the file: run it again to go on, what was taken is not taken twice (within 256 commits of a stream)")}
 	case err != nil && ctx.Err() != nil:
 		return codedError{exitNotAllowed, fmt.Errorf("not allowed: %w", context.Cause(ctx))}
 	case err != nil:
