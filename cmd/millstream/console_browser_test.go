@@ -87,6 +87,26 @@ func newTab(t *testing.T, browser context.Context, url string) *tab {
 	return tab
 }
 
+// forgive drops what the browser's console has said that holds all of these texts; something must.
+func (b *tab) forgive(texts ...string) {
+	b.t.Helper()
+	err := eventually(patience, func() error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		before := len(b.messages)
+		b.messages = slices.DeleteFunc(b.messages, func(m string) bool {
+			return !slices.ContainsFunc(texts, func(text string) bool { return !strings.Contains(m, text) })
+		})
+		if len(b.messages) == before {
+			return fmt.Errorf("the browser's console says nothing of %q", texts)
+		}
+		return nil
+	})
+	if err != nil {
+		b.t.Error(err)
+	}
+}
+
 // watch writes down what the content security policy stops: an empty list is the proof that nothing tried.
 const watch = `window.stopped = []; addEventListener('securitypolicyviolation', (e) => stopped.push(e.violatedDirective + ' ' + (e.blockedURI || e.sample)))`
 

@@ -35,6 +35,8 @@ func TestConsoleInABrowser(t *testing.T) {
 		for name, run := range map[string]func(*testing.T, *tab, *consoleSite){
 			"the overview tells what goes on":                  readTheOverview,
 			"an order is placed by its form and paid":          placeAnOrder,
+			"a list of orders moves by itself":                 watchOrders,
+			"a list is read on while it grows":                 watchAccounts,
 			"a projection is paused, resumed and more":         operateAProjection,
 			"a projection is rebuilt, differs and is put back": rollAProjectionBack,
 			"a halted projection skips a commit":               skipACommit,

@@ -45,18 +45,45 @@ export function put(el, ...children) {
 // refresh puts anew what is looked at: the focus stays on the same thing, what was opened stays open, and what is being
 // selected is left alone.
 export function refresh(el, ...children) {
-  const selection = getSelection();
-  if (!selection.isCollapsed && el.contains(selection.anchorNode)) return el;
-  const name = (x) => `${x.tagName} ${x.getAttribute('href') ?? ''} ${x.getAttribute('aria-label') ?? x.textContent}`;
-  const focused = el.contains(document.activeElement) ? name(document.activeElement) : null;
-  const opened = new Set([...el.querySelectorAll('details[open] > summary')].map(name));
+  if (selecting(el)) return el;
+  const focused = el.contains(document.activeElement) ? nameOf(document.activeElement) : null;
+  const opened = new Set([...el.querySelectorAll('details[open] > summary')].map(nameOf));
   put(el, ...children);
-  for (const s of el.querySelectorAll('details > summary')) if (opened.has(name(s))) s.parentElement.open = true;
+  for (const s of el.querySelectorAll('details > summary')) if (opened.has(nameOf(s))) s.parentElement.open = true;
   if (focused)
     [...el.querySelectorAll('a, button, input, select, summary')]
-      .find((x) => name(x) === focused)
+      .find((x) => nameOf(x) === focused)
       ?.focus({ preventScroll: true });
   return el;
+}
+
+// nameOf is by what a thing is found again in a page that was made anew.
+export const nameOf = (el) =>
+  `${el.tagName} ${el.getAttribute('href') ?? ''} ${el.getAttribute('aria-label') ?? el.textContent}`;
+
+// selecting tells whether something of what an element shows is selected.
+export function selecting(el) {
+  const selection = getSelection();
+  return !selection.isCollapsed && el.contains(selection.anchorNode);
+}
+
+// pressing answers a function that tells whether something in an element is being pressed: it must not move away.
+// released is called when it no more is, and was a click.
+export function pressing(el, signal, released = () => {}) {
+  let pressed = false;
+  el.addEventListener('pointerdown', () => {
+    pressed = true;
+  });
+  for (const end of ['pointerup', 'pointercancel'])
+    addEventListener(
+      end,
+      () => {
+        pressed = false;
+        setTimeout(released);
+      },
+      { signal },
+    );
+  return () => pressed;
 }
 
 let ids = 0;

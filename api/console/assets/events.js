@@ -1,6 +1,6 @@
 // The log as it grows: filters, pause, one event opened.
 import { figures } from './api.js';
-import { h, icon, put, uid } from './dom.js';
+import { h, icon, pressing, put, uid } from './dom.js';
 import { domain, placeOf, streamTone } from './domain.js';
 import { count, dot, when } from './format.js';
 import { brief, jsonView } from './json.js';
@@ -161,26 +161,13 @@ export async function events({ root, query, signal, title, remember }) {
     status();
   }
 
-  // What is being clicked on does not move away.
-  let pressed = false;
-  list.addEventListener('pointerdown', () => {
-    pressed = true;
-  });
-  for (const end of ['pointerup', 'pointercancel'])
-    addEventListener(
-      end,
-      () => {
-        pressed = false;
-        setTimeout(soon); // once it was a click
-      },
-      { signal },
-    );
+  const pressed = pressing(list, signal, soon);
 
   function soon() {
-    if (pressed || signal.aborted) return;
+    if (pressed() || signal.aborted) return;
     drawn ||= requestAnimationFrame(() => {
       drawn = 0;
-      if (!pressed) draw();
+      if (!pressed()) draw();
     });
   }
 

@@ -1,10 +1,12 @@
 // A list of the domain: every collection or report that a query lists, with its search and its filters.
 import { get, url } from './api.js';
-import { h, icon, put } from './dom.js';
+import { h, icon, pressing, put, selecting } from './dom.js';
 import { domain, place, reference, status } from './domain.js';
+import { follow } from './follow.js';
 import { isNumber, amount, isObject, plain, when, words } from './format.js';
 import { brief } from './json.js';
-import { empty, field, head, loading, notice, pager, select, table } from './parts.js';
+import { empty, field, head, loading, notice, pager, pageSize, select, table } from './parts.js';
+import { mend } from './rows.js';
 import { denied } from './who.js';
 
 const paging = new Set(['cursor', 'limit', 'q']);
@@ -25,10 +27,19 @@ export async function list({ root, params, query, signal, title, remember }) {
       autocomplete: 'off',
     });
   const inputs = filters.map(([name, schema]) => [name, input(schema, query.get(name) ?? '')]);
-  const found = h('div');
+  const found = h('div', { class: 'moving' });
+  const said = h('div');
   const more = pager((cursor) => read(cursor));
+  const newer = h(
+    'div',
+    { class: 'newer', role: 'status', hidden: true },
+    'There is something newer.',
+    h('button', { type: 'button', class: 'small', onclick: () => top() }, icon('again'), 'Show it'),
+  );
   let items = [];
-  let asked = null;
+  let pages = 0; // shown
+  let turning = false; // another is on its way
+  let asked = null; // {of: the query, by: its parameters, typed: as they stand in the fields}
 
   const form = h(
     'form',
@@ -58,10 +69,13 @@ export async function list({ root, params, query, signal, title, remember }) {
       'div',
       { class: 'stack' },
       (words_ || inputs.length > 0) && h('div', { class: 'card' }, h('div', { class: 'inside' }, form)),
-      h('section', { class: 'card', 'aria-label': l.title }, found, more.el),
+      said,
+      h('section', { class: 'card', 'aria-label': l.title }, found, more.el, newer),
     ),
   );
+  const pressed = pressing(found, signal);
   await fresh();
+  follow(signal, anew, (err) => put(said, err && behind(err)));
 
   async function apply() {
     remember({
@@ -77,8 +91,10 @@ export async function list({ root, params, query, signal, title, remember }) {
 
   async function fresh() {
     items = [];
+    pages = 0;
     put(found, loading());
     more.set('');
+    newer.hidden = true;
     const q = words_?.value.trim() ?? '';
     const by = Object.fromEntries(
       inputs.map(([name, i]) => [
@@ -86,9 +102,17 @@ export async function list({ root, params, query, signal, title, remember }) {
         i.type === 'datetime-local' && i.value ? new Date(i.value).toISOString() : i.value,
       ]),
     );
-    asked = q !== '' || !l.list ? { of: l.search, by: { q } } : { of: l.list, by };
+    asked = { ...(q !== '' || !l.list ? { of: l.search, by: { q } } : { of: l.list, by }), typed: typed() };
     for (const [, i] of inputs) i.disabled = asked.of === l.search;
     await read('');
+  }
+
+  function typed() {
+    return [words_, ...inputs.map(([, i]) => i)].map((i) => i?.value ?? '').join('\n');
+  }
+
+  function ask(more, options) {
+    return get(url(asked.of.path, {}, { ...asked.by, limit: pageSize, ...more }), { ...options, signal });
   }
 
   async function read(cursor) {
@@ -97,24 +121,83 @@ export async function list({ root, params, query, signal, title, remember }) {
       return;
     }
     const mine = asked;
-    const answer = await get(url(mine.of.path, {}, { ...mine.by, cursor, limit: 50 }), { signal });
-    if (mine !== asked) return;
-    items = [...items, ...answer.items];
-    more.set(answer.nextCursor);
-    if (items.length > 0) put(found, table(l.title, columns(l, mine.of, items), items));
-    else
-      put(
-        found,
-        empty(
-          'box',
-          `No ${l.title.toLowerCase()} here`,
-          Object.values(mine.by).some(Boolean)
-            ? 'Nothing matches what is asked for.'
-            : 'They show here once there are some.',
-        ),
-      );
+    turning = true;
+    try {
+      const answer = await ask({ cursor });
+      if (mine !== asked) return;
+      items = [...items, ...answer.items];
+      pages++;
+      more.set(answer.nextCursor);
+      put(found, shown());
+    } finally {
+      if (mine === asked) turning = false;
+    }
+  }
+
+  function shown() {
+    if (items.length > 0) return table(l.title, columns(l, asked.of, items), items);
+    return empty(
+      'box',
+      `No ${l.title.toLowerCase()} here`,
+      Object.values(asked.by).some(Boolean)
+        ? 'Nothing matches what is asked for.'
+        : 'They show here once there are some.',
+    );
+  }
+
+  // busy: what is shown must stay as it is for now.
+  function busy() {
+    const typing = form.contains(document.activeElement) && typed() !== asked.typed;
+    return pages === 0 || turning || typing || pressed() || selecting(found);
+  }
+
+  // anew shows what has changed up to a revision; false: it is busy. Somebody who has turned pages is told instead, as
+  // far as one answer can hold what is shown.
+  async function anew(revision) {
+    if (busy()) return false;
+    const mine = asked;
+    const turned = pages > 1;
+    const most = asked.of.params.properties.limit?.maximum ?? pageSize;
+    const limit = turned ? Math.min(items.length, most) : pageSize;
+    let late = null;
+    const answer = await ask({ limit }, { headers: { 'Millstream-Revision': revision } }).catch((err) => {
+      if (err.code !== 'revision_not_reached') throw err;
+      late = err;
+      return ask({ limit });
+    });
+    if (mine !== asked || turned !== pages > 1 || busy()) return false;
+    const changed = visible(answer.items) !== visible(items.slice(0, limit));
+    if (turned) newer.hidden = !changed;
+    else {
+      items = answer.items;
+      more.set(answer.nextCursor);
+      if (changed) items.length > 0 ? mend(found, shown()) : put(found, shown());
+    }
+    if (late) throw late; // what there is shows, and it is asked again for the rest
+    return true;
+  }
+
+  function behind(err) {
+    const { projector } = asked.of;
+    return err.code === 'revision_not_reached'
+      ? notice(
+          'warn',
+          'This is behind what has happened: its read model ',
+          h('a', { href: `/console/projections/${encodeURIComponent(projector)}` }, projector),
+          ' has yet to take it up.',
+        )
+      : notice('bad', err.message);
+  }
+
+  async function top() {
+    root.querySelector('h1').focus({ preventScroll: true }); // the button goes
+    scrollTo(0, 0);
+    await apply();
   }
 }
+
+// visible is what can be seen of items.
+const visible = (items) => JSON.stringify(items, (name, v) => (unshown.has(name) ? undefined : v));
 
 function send(a, c) {
   const no = denied('command.send', a.category);
