@@ -8,6 +8,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/millstream-es/millstream/api/access"
+	"github.com/millstream-es/millstream/commands"
 )
 
 func operateAProjection(t *testing.T, b *tab, _ *consoleSite) {
@@ -35,14 +36,19 @@ func operateAProjection(t *testing.T, b *tab, _ *consoleSite) {
 }
 
 func rollAProjectionBack(t *testing.T, b *tab, site *consoleSite) {
+	for range 2000 { // more than is read at once
+		site.send(t, commands.Stocks.To("p-many", commands.ReceiveStock{Quantity: 1}))
+	}
+	site.send(t, commands.Customers.To("late-1", commands.RegisterCustomer{Name: "Late", Email: "late@example.com"}))
 	b.open("/console/projections/careless")
-	b.see("careless-v1-") // is kept from the version before
+	b.see("careless-v1-", "up to date") // the first is kept from the version before
 	site.gate.Lock()
 	b.click("button", "Rebuild")
 	b.fill("Reason", "it counts wrong")
 	b.click("button", "Rebuild")
-	b.see("Rebuilding for", "by dev", "0 %")
-	b.until(`document.querySelector('progress').max > 1`)
+	b.see("Rebuilding for", "by dev")
+	b.until(`document.querySelector('progress').value > 0 && document.querySelector('progress').value < document.querySelector('progress').max`)
+	b.until(`/\b[1-9]\d? %, \d.* left/.test(document.querySelector('.work').innerText)`)
 	b.until(the("button", "Verify") + `.getAttribute('aria-disabled') === 'true'`) // one at a time
 	b.look("rebuild", "light")
 	site.gate.Unlock()
