@@ -17,7 +17,8 @@ import { command } from './command.js';
 import { projections, projection } from './projections.js';
 import { saga } from './saga.js';
 import { sagas, timers } from './sagas.js';
-import { letters, letter } from './letters.js';
+import { letters } from './letters.js';
+import { letter } from './letter.js';
 import { audit } from './audit.js';
 
 // Every page: the path behind /console, whose :names reach it as params, and what of the navigation it belongs to.
