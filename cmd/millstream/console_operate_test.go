@@ -163,7 +163,7 @@ func (b *tab) why(button string) string {
 func logInAsViewer(t *testing.T, b *tab, site *consoleSite) {
 	b.do(chromedp.Navigate(site.serve + "/console/sagas/fulfilment/o-3"))
 	b.logIn("msk_0000000000000000_nonsense")
-	b.until(`document.querySelector('.login .fault').textContent !== ''`)
+	b.until(`document.querySelector('.login .fault').textContent === 'This key or token is not known here, or no longer good. Check that all of it was copied.'`)
 	b.look("login", "light")
 	b.scheme("dark")
 	b.look("login", "dark")

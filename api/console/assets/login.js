@@ -3,6 +3,11 @@ import { Problem } from './api.js';
 import { h, put } from './dom.js';
 import { logIn } from './who.js';
 
+// What the server says of these is for programs.
+const refusals = {
+  unauthenticated: 'This key or token is not known here, or no longer good. Check that all of it was copied.',
+};
+
 export function login(root, done) {
   document.title = 'Log in · Console';
   const token = h('input', {
@@ -51,8 +56,9 @@ export function login(root, done) {
       await done();
     } catch (err) {
       if (!(err instanceof Problem)) throw err;
-      put(said, err.message.split(';')[0]); // what follows is for programs
-      token.setAttribute('aria-invalid', 'true');
+      const refusal = refusals[err.code];
+      put(said, refusal ?? err.message);
+      if (refusal) token.setAttribute('aria-invalid', 'true');
       token.focus();
     } finally {
       go.disabled = false;
