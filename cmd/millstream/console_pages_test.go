@@ -32,8 +32,11 @@ func consoleViews(letter, correlation string) []view {
 		{"search", "/console/data/orders?q=lovelace", nil},
 		{"stock", "/console/data/stock", nil},
 		{"customers", "/console/data/customers", nil},
+		{"mails", "/console/data/mails", func(b *tab) { b.see("Requested at") }}, // not crowded out by what is empty
 		{"accounts", "/console/data/accounts", nil},
+		{"inventory", "/console/data/inventory", nil},
 		{"report", "/console/data/dailySales", nil},
+		{"report-months", "/console/data/financialReport", func(b *tab) { b.see("First month, as 2026-01") }},
 		{"aggregate", "/console/aggregates/orders/o-1", nil},
 		{"aggregate-past", "/console/aggregates/orders/o-3?version=1", nil},
 		{"aggregate-none", "/console/aggregates/orders/none", nil},

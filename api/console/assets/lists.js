@@ -26,7 +26,7 @@ export async function list({ root, params, query, signal, title, remember }) {
       spellcheck: 'false',
       autocomplete: 'off',
     });
-  const inputs = filters.map(([name, schema]) => [name, input(schema, query.get(name) ?? '')]);
+  const inputs = filters.map(([name, schema]) => [name, input(schema, query.get(name) ?? ''), schema.description]);
   const found = h('div', { class: 'moving' });
   const said = h('div');
   const more = pager((cursor) => read(cursor));
@@ -53,7 +53,7 @@ export async function list({ root, params, query, signal, title, remember }) {
       },
     },
     words_ && field('Search', words_, { wide: true }),
-    inputs.map(([name, i]) => field(words(name), i)),
+    inputs.map(([name, i, hint]) => field(words(name), i, { hint })),
     h('button', { type: 'submit' }, icon('search'), 'Show'),
   );
   for (const [, i] of inputs) if (i.tagName === 'SELECT') i.addEventListener('change', () => apply());
@@ -240,7 +240,13 @@ function columns(l, q, items) {
     (n) =>
       properties[n].type !== 'object' && (properties[n].type !== 'array' || properties[n].items?.type === 'string'),
   );
-  const telling = shown.filter((n) => n === id || !id || !items.every((item) => item[n] === item[id])); // a number that is the ID again says nothing
+  // What says nothing leaves its place to others: a field that is empty throughout, a text that is the one before again.
+  const texts = shown.filter((n) => properties[n].type === 'string' && !properties[n].format && !properties[n].enum);
+  const again = (n) =>
+    texts.slice(0, Math.max(0, texts.indexOf(n))).some((m) => items.every((item) => item[n] === item[m]));
+  const telling = shown.filter(
+    (n) => n === id || !(again(n) || items.every((item) => nothing(item[n], properties[n]))),
+  );
   return telling.slice(0, 9).map((name) => {
     const s = properties[name];
     const number = s.type === 'number' || s.type === 'integer';
@@ -255,11 +261,17 @@ function columns(l, q, items) {
 
 const amounts = (properties) => Object.keys(properties).filter((n) => properties[n].type === 'number');
 
+const nothing = (value, { format }) =>
+  value === undefined ||
+  value === null ||
+  value === '' ||
+  (format === 'date-time' && String(value).startsWith('0001-'));
+
 function cell(name, value, item, schema, aggregate) {
-  if (value === undefined || value === null || value === '') return null;
+  if (nothing(value, schema)) return null;
   if (aggregate) return h('a', { class: 'strong', href: place(aggregate.collection, value) }, value);
   if (schema.enum) return status(String(value));
-  if (schema.format === 'date-time') return String(value).startsWith('0001-') ? null : when(value);
+  if (schema.format === 'date-time') return when(value);
   if (schema.type === 'number' && item.currency) return `${amount(value, item.currency)} ${item.currency}`;
   if (isNumber(value)) return plain(value);
   if (Array.isArray(value)) return value.map((v, i) => [i > 0 && ', ', v]);

@@ -90,10 +90,14 @@ export function table(caption, all, items, { row } = {}) {
             row?.(item) ?? null,
             columns.map((c) => {
               const cell = cells.get(c)[i];
+              const inner = h('div', null, cell);
               return h(
                 'td',
-                { class: `${kind(c)} ${blank(cell) ? 'blank' : ''}`, 'data-name': c.name },
-                h('div', null, cell),
+                {
+                  class: [kind(c), blank(cell) && 'blank', endless(inner) && 'endless'].filter(Boolean).join(' '),
+                  'data-name': c.name,
+                },
+                inner,
               );
             }),
           ),
@@ -102,6 +106,9 @@ export function table(caption, all, items, { row } = {}) {
     ),
   );
 }
+
+// endless: a word of it is longer than an address or a name, and may be cut anywhere.
+const endless = (inner) => /\S{28}/.test(inner.textContent);
 
 const blank = (cell) => cell.every((x) => x === null || x === undefined || x === false || x === '');
 
