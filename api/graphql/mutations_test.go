@@ -38,7 +38,7 @@ func TestCommandsAreAnsweredWithData(t *testing.T) {
 	}{
 		{"accepted", []any{"id", "o-1", "input", wish("19.99"), "key", "k-1"}, "accepted", "1", "", ""},
 		{"the same again", []any{"id", "o-1", "input", wish("19.99"), "key", "k-1"}, "accepted", "1", "", ""},
-		{"the same key, other input", []any{"id", "o-1", "input", wish("20"), "key", "k-1"}, "invalid", "0", "id_reused", ""},
+		{"the same key, other input", []any{"id", "o-1", "input", wish("20"), "key", "k-1"}, "invalid", "1", "id_reused", ""},
 		{"rejected", []any{"id", "o-1", "input", wish("19.99"), "key", "k-2"}, "rejected", "1", "order_already_exists", ""},
 		{"conflict", []any{"id", "o-2", "input", wish("19.99"), "expected", 3}, "conflict", "0", "conflict", ""},
 		{"rejected at a field", []any{"id", "o-2", "input", wish("0.001")}, "rejected", "0", "too_many_decimals", "/items/0/price"},
