@@ -105,14 +105,14 @@ func (c *importCmd) restore(ctx context.Context, a *app, log *slog.Logger) error
 	if c.DryRun {
 		return c.dryRestore(ctx, a, f, log)
 	}
-	if c.Data == "" { // a directory can be thrown away, what is in the log of servers stays
-		if err := c.allow(a, c.JSON, fmt.Sprintf("The events of %s will be in the log of %s, for good.", c.File, c.Server), "restore"); err != nil {
-			return err
-		}
-	}
 	to, saved, err := c.accountIn(c.Data, a, "restore", log)
 	if err != nil {
 		return err
+	}
+	if c.Data == "" { // a directory can be thrown away, what is in the log of servers stays
+		if err := c.allow(a, c.JSON, fmt.Sprintf("The events of %s will be in the log of %s, for good.", c.File, natsstore.ConnectedTo(to.nc)), "restore"); err != nil {
+			return errors.Join(err, saved())
+		}
 	}
 	if err := natsstore.SetUp(ctx, to.js, c.Replicas); err != nil {
 		return errors.Join(err, saved())

@@ -9,6 +9,7 @@ import (
 
 	"github.com/millstream-es/millstream/api/rest"
 	"github.com/millstream-es/millstream/es"
+	"github.com/millstream-es/millstream/es/natsstore"
 	"github.com/millstream-es/millstream/es/runtime"
 )
 
@@ -49,7 +50,7 @@ func (s *serveCmd) Run(ctx context.Context, a *app, log *slog.Logger) error {
 		Connect: func(...nats.Option) (*nats.Conn, error) {
 			nc, err := s.connect(a.domain.Name)
 			if err == nil {
-				url.Store(nc.ConnectedUrlRedacted())
+				url.Store(natsstore.ConnectedTo(nc))
 			}
 			return nc, err
 		},

@@ -74,7 +74,7 @@ func ExamineServer(ctx context.Context, nc *nats.Conn, js jetstream.JetStream, d
 }
 
 func examineVersion(nc *nats.Conn) Finding {
-	f := Finding{Check: "server", Health: Healthy, Found: fmt.Sprintf("%s, version %s", nc.ConnectedUrlRedacted(), nc.ConnectedServerVersion())}
+	f := Finding{Check: "server", Health: Healthy, Found: fmt.Sprintf("%s, version %s", natsstore.ConnectedTo(nc), nc.ConnectedServerVersion())}
 	if err := natsstore.CheckServer(nc.ConnectedServerVersion()); err != nil {
 		f.Health, f.Found, f.Mend = Sick, err.Error(), "upgrade the NATS servers, one after the other"
 	}

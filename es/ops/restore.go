@@ -56,8 +56,10 @@ func Restore(ctx context.Context, file io.ReadSeeker, c RestoreConfig) (Proof, e
 
 // vacant refuses a log that holds something, or that somebody is reading.
 func (c RestoreConfig) vacant(ctx context.Context) error {
-	if _, err := c.JetStream.Stream(ctx, natsstore.EventsStream); c.DryRun && errors.Is(err, jetstream.ErrStreamNotFound) {
-		return nil // nothing was ever set up there
+	if c.DryRun {
+		if _, err := c.JetStream.Stream(ctx, natsstore.EventsStream); errors.Is(err, jetstream.ErrStreamNotFound) {
+			return nil // nothing was ever set up there
+		}
 	}
 	last, err := c.Log.LastRevision(ctx)
 	if err != nil {
