@@ -25,18 +25,25 @@ var undocumented = map[string]string{
 	"GET /graphql/playground/{file}": "a part of a page",
 }
 
-func TestEveryRouteIsInTheOpenAPIDocument(t *testing.T) {
-	t.Parallel()
-	s := newServed(t, authFlags{APIKeys: true})
+// document is what a process says of its HTTP door.
+func (s *served) document(t *testing.T) []byte {
+	t.Helper()
 	answer, err := http.Get(s.url + "/openapi.json")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer answer.Body.Close()
-	served, err := io.ReadAll(answer.Body)
+	text, err := io.ReadAll(answer.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return text
+}
+
+func TestEveryRouteIsInTheOpenAPIDocument(t *testing.T) {
+	t.Parallel()
+	s := newServed(t, authFlags{APIKeys: true})
+	served := s.document(t)
 	var document struct {
 		Paths map[string]map[string]struct {
 			Access string `json:"x-access"`
@@ -79,15 +86,7 @@ func TestEveryRouteIsInTheOpenAPIDocument(t *testing.T) {
 func TestTheDocumentNeedsNoServer(t *testing.T) {
 	t.Parallel()
 	s := newServed(t, authFlags{APIKeys: true})
-	answer, err := http.Get(s.url + "/openapi.json")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer answer.Body.Close()
-	served, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
+	served := s.document(t)
 	var printed strings.Builder
 	a := &app{domain: servedDomain(), stdout: &printed}
 	WithDoor(func(e *runtime.Engine, o DoorOptions) (Door, error) {
